@@ -1,0 +1,1 @@
+"""L4: what is done with all of it."""

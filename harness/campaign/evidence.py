@@ -1,0 +1,123 @@
+"""The folder that a run leaves: everything that a stranger needs to judge it again."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from harness.errors import BadInput
+from harness.hosts.host import CommandResult
+from harness.storage.images import naming_full_disk
+from harness.verdict.verdict import Verdict
+
+KEPT_RUNS = 20  # older folders go; a folder of `crash` takes some 5 MB
+SCHEMA = 1
+_UNFINISHED = ".unfinished-"
+
+
+class Evidence:
+    """One run's folder while it is being filled."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in ("before", "predicted", "after", "live"):
+            (folder / name).mkdir()
+
+    def path(self, name: str) -> Path:
+        """Return the place of a file in the folder."""
+        return self.folder / name
+
+    def write_lines(self, name: str, lines: Iterable[str]) -> None:
+        """Write a text file."""
+        with naming_full_disk(self.folder):
+            self.path(name).write_text("".join(f"{line}\n" for line in lines))
+
+    def write_json(self, name: str, document: dict[str, Any]) -> None:
+        """Write a JSON file with the schema's number in it."""
+        text = json.dumps({"schema": SCHEMA, **document}, indent=2)
+        with naming_full_disk(self.folder):
+            self.path(name).write_text(text + "\n")
+
+    def write_commands(self, name: str, commands: Iterable[CommandResult]) -> None:
+        """Write down commands as one would type them, each with how it ended."""
+        self.write_lines(
+            name,
+            (
+                f"{shlex.join(c.argv)}\n  # {c.host}: status {c.status}, {c.seconds:.2f} s"
+                + "".join(f"\n  # {line}" for line in c.output.strip().splitlines())
+                for c in commands
+            ),
+        )
+
+
+@contextlib.contextmanager
+def new_evidence(root: Path, name: str) -> Iterator[Evidence]:
+    """Give a folder to fill; it takes its final name in `keep`, else it is gone afterwards.
+
+    Raises:
+        BadInput: *root* cannot be written.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(dir=root, prefix=f"{_UNFINISHED}{name}-"))
+    except OSError as error:
+        raise BadInput(
+            f"{root}: results cannot be written: {error.strerror}; set MDJOURNAL_RESULTS"
+        ) from error
+    try:
+        yield Evidence(folder)
+    finally:
+        if folder.name.startswith(_UNFINISHED) and folder.exists():
+            shutil.rmtree(folder)
+
+
+def keep(evidence: Evidence, root: Path, name: str) -> Path:
+    """Give the folder its final name, prune the oldest ones, and return where it is now."""
+    shutil.rmtree(evidence.path("live"), ignore_errors=True)
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+    final = root / f"{stamp}-{name}"
+    number = 1
+    while final.exists():
+        number += 1
+        final = root / f"{stamp}-{name}-{number}"
+    evidence.folder.chmod(0o755)
+    evidence.folder.rename(final)
+    evidence.folder = final
+    _prune(root)
+    return final
+
+
+def verdict_document(verdict: Verdict) -> dict[str, Any]:
+    """Return a verdict as plain JSON values."""
+    return {
+        "verdict": verdict.outcome.value,
+        "reason": verdict.reason,
+        "oracles": [
+            {
+                "oracle": judgement.oracle,
+                "compared": list(judgement.compared),
+                "findings": [
+                    {"what": finding.what, "details": list(finding.details)}
+                    for finding in judgement.findings
+                ],
+            }
+            for judgement in verdict.judgements
+        ],
+    }
+
+
+def _prune(root: Path) -> None:
+    finished = sorted(
+        (path for path in root.iterdir() if path.is_dir() and path.name[:1].isdigit()),
+        key=os.path.getmtime,
+    )
+    for path in finished[:-KEPT_RUNS]:
+        shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""L1, pure: traces, legal crash states, workloads."""

@@ -1,0 +1,113 @@
+"""The shape of an array to be tested: everything that is asked of mdadm and of the disks."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from harness.crash.trace import Cache
+from harness.errors import BadInput
+from harness.ondisk.units import SECTOR_BYTES
+from harness.recovery.geometry import Geometry
+from harness.recovery.layout import DEFAULT_LAYOUT, Level, layout_named, layout_of
+
+KIB = 1024
+MIB = 1024 * KIB
+_OVERHEAD_BYTES = MIB  # mdadm's data_offset on small 1.2 devices (format document, section 1.6)
+_LEAST_MEMBERS = {Level.RAID4: 3, Level.RAID5: 3, Level.RAID6: 4}
+_MOST_MEMBERS = 16  # disks that one guest is given
+
+
+class JournalMode(enum.Enum):
+    """``journal_mode`` in sysfs."""
+
+    WRITE_THROUGH = "write-through"
+    WRITE_BACK = "write-back"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """What is built. Sizes in bytes; disks are *overhead* larger than what they hold."""
+
+    level: Level = Level.RAID5
+    members: int = 3
+    layout: int = 2
+    chunk_bytes: int = 64 * KIB
+    component_bytes: int = 16 * MIB
+    journal_bytes: int = 8 * MIB
+    mode: JournalMode = JournalMode.WRITE_THROUGH
+    member_cache: Cache = Cache.WRITE_BACK
+    journal_cache: Cache = Cache.WRITE_BACK
+
+    @property
+    def geometry(self) -> Geometry:
+        """The arithmetic of this array."""
+        return Geometry(
+            layout=layout_of(self.level, self.layout),
+            raid_disks=self.members,
+            chunk_sectors=self.chunk_bytes // SECTOR_BYTES,
+            component_sectors=self.component_bytes // SECTOR_BYTES,
+        )
+
+    @property
+    def member_names(self) -> tuple[str, ...]:
+        """The members' names: export, serial and image file."""
+        return tuple(f"member{slot}" for slot in range(self.members))
+
+    @property
+    def member_disk_bytes(self) -> int:
+        """Size of a member's disk."""
+        return self.component_bytes + _OVERHEAD_BYTES
+
+    @property
+    def journal_disk_bytes(self) -> int:
+        """Size of the journal's disk."""
+        return self.journal_bytes + _OVERHEAD_BYTES
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        return (
+            f"RAID-{self.level:d} {layout_of(self.level, self.layout).name}, {self.members} members"
+            f" of {self.component_bytes // MIB} MiB, chunk {self.chunk_bytes // KIB} KiB,"
+            f" journal {self.journal_bytes // KIB} KiB {self.mode.value};"
+            f" caches: members {self.member_cache.value}, journal {self.journal_cache.value}"
+        )
+
+
+JOURNAL_NAME = "journal"
+
+
+def build_shape(
+    *,
+    level: int,
+    members: int | None,
+    chunk_bytes: int,
+    layout: str | None,
+    journal_bytes: int,
+    mode: JournalMode,
+    member_cache: Cache,
+    journal_cache: Cache,
+) -> Shape:
+    """Return a shape from what a person asked for, or say what of it cannot be.
+
+    Raises:
+        BadInput: too few or too many members, an unknown layout, sizes that md does not take.
+    """
+    raid = Level(level)
+    count = members if members is not None else _LEAST_MEMBERS[raid]
+    if not _LEAST_MEMBERS[raid] <= count <= _MOST_MEMBERS:
+        raise BadInput(
+            f"--members {count}: RAID-{level} here takes {_LEAST_MEMBERS[raid]} to {_MOST_MEMBERS}"
+        )
+    if chunk_bytes < 4 * KIB or chunk_bytes & (chunk_bytes - 1):
+        raise BadInput(f"--chunk {chunk_bytes}: must be a power of two, 4 KiB or more")
+    if chunk_bytes > 8 * MIB:
+        raise BadInput(f"--chunk {chunk_bytes}: at most 8 MiB, members here have 16 MiB")
+    if journal_bytes < 64 * KIB or journal_bytes % (4 * KIB):
+        raise BadInput(f"--journal-size {journal_bytes}: must be 64 KiB or more, in 4 KiB steps")
+    number = layout_named(raid, layout).number if layout else DEFAULT_LAYOUT[raid]
+    return Shape(
+        level=raid, members=count, layout=number, chunk_bytes=chunk_bytes,
+        journal_bytes=journal_bytes, mode=mode, member_cache=member_cache,
+        journal_cache=journal_cache,
+    )  # fmt: skip

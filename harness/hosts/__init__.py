@@ -1,0 +1,1 @@
+"""L3, effects: where commands run."""

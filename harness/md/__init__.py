@@ -1,0 +1,1 @@
+"""L3, effects: mdadm and sysfs verbs, run on a host."""

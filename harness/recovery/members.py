@@ -1,0 +1,132 @@
+"""Which device of an array is which, from the superblocks alone.
+
+Mirrors what ``analyze_sbs`` and mdadm's assembly decide; format document, section 1.5. A device
+is named by the label that the caller gives it, usually its file name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from harness.errors import BadImage
+from harness.ondisk.superblock import (
+    ROLE_FAULTY,
+    ROLE_JOURNAL,
+    ROLE_MAX_SLOT,
+    ROLE_SPARE,
+    Feature,
+    Superblock,
+)
+from harness.recovery.geometry import Geometry, geometry_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Array:
+    """An array put together: labels by slot, and what is not there."""
+
+    geometry: Geometry
+    superblocks: Mapping[str, Superblock]
+    freshest: str  # the label whose superblock speaks for the array
+    members: Mapping[int, tuple[str, ...]]  # slot -> label, and its replacement if any
+    journal: str | None
+    absent: tuple[int, ...]  # slots that the freshest superblock has no device for
+    missing: tuple[int, ...]  # slots that it has a device for, and that were not given
+    spares: tuple[str, ...]
+
+    @property
+    def set_uuid(self) -> bytes:
+        """The array's identity, and the seed of its log's checksums."""
+        return self.superblocks[self.freshest].set_uuid
+
+    @property
+    def has_journal_feature(self) -> bool:
+        """Whether the array is one with a write journal, given or not."""
+        return Feature.JOURNAL in self.superblocks[self.freshest].features
+
+
+def put_together(superblocks: Mapping[str, Superblock]) -> Array:
+    """Find each device's place.
+
+    Raises:
+        BadImage: devices of two arrays, a stale device, or two for one place.
+    """
+    _require_one_array(superblocks)
+    freshest = max(superblocks, key=lambda label: superblocks[label].events)
+    newest = superblocks[freshest]
+    members: dict[int, tuple[str, ...]] = {}
+    journal: str | None = None
+    spares: list[str] = []
+    for label, superblock in superblocks.items():
+        _require_fresh(label, superblock, freshest, newest)
+        role = _role(superblock, newest)
+        if role == ROLE_JOURNAL:
+            journal = _only_journal(label, journal)
+        elif role <= ROLE_MAX_SLOT and role < newest.raid_disks:
+            members[role] = _with_replacement(role, label, members.get(role, ()), superblocks)
+        elif role == ROLE_SPARE:
+            spares.append(label)
+        else:
+            raise BadImage(f"{label}: the array has marked this device as faulty; leave it out")
+    expected = {role for role in newest.roles if role < newest.raid_disks}
+    return Array(
+        geometry=geometry_of(newest), superblocks=superblocks, freshest=freshest,
+        members=members, journal=journal,
+        absent=tuple(s for s in range(newest.raid_disks) if s not in expected),
+        missing=tuple(sorted(expected - members.keys())), spares=tuple(spares),
+    )  # fmt: skip
+
+
+def _role(superblock: Superblock, newest: Superblock) -> int:
+    # The freshest table decides: a device with one event less may not know yet that it failed.
+    if superblock.dev_number >= len(newest.roles):
+        return ROLE_FAULTY
+    return newest.roles[superblock.dev_number]
+
+
+def _require_one_array(superblocks: Mapping[str, Superblock]) -> None:
+    first_label, first = next(iter(superblocks.items()))
+    for label, superblock in superblocks.items():
+        if superblock.set_uuid != first.set_uuid:
+            raise BadImage(
+                f"{label}: belongs to array {format_uuid(superblock.set_uuid)}, but {first_label}"
+                f" to {format_uuid(first.set_uuid)}; give the devices of one array"
+            )
+        for field in ("level", "layout", "chunk_sectors", "raid_disks", "size"):
+            found, wanted = getattr(superblock, field), getattr(first, field)
+            if found != wanted:
+                raise BadImage(f"{label}: {field} is {found}, but {wanted} in {first_label}")
+
+
+def _require_fresh(label: str, own: Superblock, freshest: str, newest: Superblock) -> None:
+    if own.events + 1 < newest.events:
+        raise BadImage(
+            f"{label}: stale, {own.events} events, but {freshest} has {newest.events};"
+            " the kernel would kick it from the array: leave it out"
+        )
+
+
+def _only_journal(label: str, other: str | None) -> str:
+    if other is not None:
+        raise BadImage(f"{label}: is the journal, and so is {other}; give one of them")
+    return label
+
+
+def _with_replacement(
+    slot: int, label: str, there: tuple[str, ...], superblocks: Mapping[str, Superblock]
+) -> tuple[str, ...]:
+    if not there:
+        return (label,)
+    replacements = [
+        name for name in (*there, label) if Feature.REPLACEMENT in superblocks[name].features
+    ]
+    if len(there) != 1 or len(replacements) != 1:
+        raise BadImage(f"{label}: is member {slot}, and so is {there[0]}; give one of them")
+    original = label if replacements == list(there) else there[0]
+    return (original, replacements[0])
+
+
+def format_uuid(uuid: bytes) -> str:
+    """Return a uuid as mdadm prints it: four groups of eight digits."""
+    digits = uuid.hex()
+    return ":".join(digits[i : i + 8] for i in range(0, 32, 8))

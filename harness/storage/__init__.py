@@ -1,0 +1,1 @@
+"""L3, effects: image files and the recording disk server."""

@@ -1,0 +1,101 @@
+"""An array that lies in image files: put together, and its journal readable block by block."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import BadImage, BadInput
+from harness.ondisk.crc import uuid_checksum
+from harness.ondisk.log import MetaBlock
+from harness.ondisk.superblock import Superblock
+from harness.ondisk.units import BLOCK_BYTES, SECTOR_BYTES, LogSector
+from harness.recovery.era import Era
+from harness.recovery.members import Array, put_together
+from harness.recovery.scan import Log, ScannedMeta, load_log, scan_log
+from harness.storage.images import opened_image, read_superblocks
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayFiles:
+    """The images of one array; labels of *array* are the keys of *paths*."""
+
+    array: Array
+    paths: Mapping[str, Path]
+    journal_label: str
+
+    @property
+    def journal(self) -> Superblock:
+        """The journal's superblock."""
+        return self.array.superblocks[self.journal_label]
+
+
+def read_array(paths: Sequence[Path], *, degraded: bool = False) -> ArrayFiles:
+    """Put the images of one array together, journal included.
+
+    Args:
+        paths: members and journal in any order.
+        degraded: go on without active members that were not given.
+
+    Raises:
+        BadImage, BadInput: see `require_usable`, ``read_superblocks`` and ``put_together``.
+    """
+    if not paths:
+        raise BadInput("no image is given; give the images of all members and of the journal")
+    array = put_together(read_superblocks(paths))
+    label = require_usable(array, degraded=degraded)
+    return ArrayFiles(array, {str(path): path for path in paths}, label)
+
+
+def require_usable(array: Array, *, degraded: bool) -> str:
+    """Return the journal's label, if the array can be recovered with what is there.
+
+    Raises:
+        BadImage: no journal feature, no journal, or too few members; says which are missing.
+    """
+    if not array.has_journal_feature:
+        raise BadImage(f"{array.freshest}: its array has no write journal")
+    if array.missing and not degraded:
+        slots = ", ".join(str(slot) for slot in array.missing)
+        raise BadImage(f"member {slots} of the array is missing; give its image, or say --degraded")
+    parities = array.geometry.level.parities
+    gone = len(array.missing) + len(array.absent)
+    if gone > parities:
+        raise BadImage(
+            f"{gone} members are missing, RAID-{array.geometry.level:d} stands {parities};"
+            " give more of them"
+        )
+    if array.journal is None:
+        raise BadImage("the journal's image is missing; give it with the members")
+    return array.journal
+
+
+@contextlib.contextmanager
+def opened_log(files: ArrayFiles, era: Era) -> Iterator[Log]:
+    """Give the journal's log, to be read from its image while the block lasts."""
+    superblock = files.journal
+    start = superblock.data_offset * SECTOR_BYTES
+    with opened_image(files.paths[files.journal_label]) as descriptor:
+
+        def read_block(position: LogSector) -> bytes | None:
+            block = os.pread(descriptor, BLOCK_BYTES, start + position * SECTOR_BYTES)
+            return block if len(block) == BLOCK_BYTES else None
+
+        yield Log(
+            read_block=read_block,
+            data_size=superblock.data_size,
+            journal_tail=superblock.journal_tail,
+            seed=uuid_checksum(superblock.set_uuid),
+            parities=files.array.geometry.level.parities,
+            era=era,
+        )
+
+
+def read_metas(files: ArrayFiles, era: Era) -> tuple[ScannedMeta, ...]:
+    """Return every meta block that a scan of the journal goes through; none for a bad tail."""
+    with opened_log(files, era) as log:
+        tail = load_log(log)
+        return tuple(scan_log(log, tail)) if isinstance(tail, MetaBlock) else ()

@@ -1,0 +1,245 @@
+"""The recording disk server's plug-in, run inside nbdkit's Python.
+
+N disks and one export for marks in one process, so that one counter orders them all. Needs
+``nbdkit`` (imported there, not installed here) and the standard library; the trace's format comes
+from ``harness.crash.trace``, which has no other needs either.
+
+Parameter ``config=FILE``: a JSON file with ``trace``, ``disks`` (name, path, size_bytes, cache,
+logical_block_bytes), ``marks`` (the export's name), ``jitter_us`` and ``seed``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import json
+import os
+import random
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbdkit
+
+from harness.crash.trace import (
+    Cache,
+    Completion,
+    Event,
+    Flag,
+    Issue,
+    Mark,
+    Operation,
+    TraceDisk,
+    encode_event,
+    encode_header,
+)
+
+API_VERSION = 2
+MARKS_BYTES = 65536
+
+_PUNCH_HOLE_KEEP_SIZE = 0x02 | 0x01  # FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True)
+class _Disk:
+    index: int
+    size_bytes: int
+    cache: Cache
+    descriptor: int
+
+
+class _Recorder:
+    """The trace file and the one counter; whoever holds the lock writes the next record."""
+
+    def __init__(self, path: str, disks: list[TraceDisk], *, jitter_us: int, seed: int) -> None:
+        self._lock = threading.Lock()
+        self._sequence = 0
+        self._request = 0
+        self._jitter_us = jitter_us
+        self._seed = seed
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+        os.write(self._file, encode_header(disks))
+
+    def issue(
+        self, disk: _Disk, operation: Operation, flags: Flag, offset: int, length: int, data: bytes
+    ) -> int:
+        with self._lock:
+            self._sequence += 1
+            self._request += 1
+            self._append(
+                Issue(
+                    self._sequence, self._request, disk.index, operation, flags, offset, length,
+                    data,
+                )
+            )  # fmt: skip
+            return self._request
+
+    def complete(self, disk: _Disk, request: int, error: int) -> None:
+        if self._jitter_us:
+            delay_us = random.Random(f"{self._seed}:{request}").randrange(self._jitter_us + 1)
+            time.sleep(delay_us / 1e6)
+        with self._lock:
+            self._sequence += 1
+            self._append(Completion(self._sequence, request, disk.index, error))
+
+    def mark(self, text: str) -> None:
+        with self._lock:
+            self._sequence += 1
+            self._append(Mark(self._sequence, text))
+
+    def _append(self, event: Event) -> None:
+        record = encode_event(event)
+        if os.write(self._file, record) != len(record):
+            raise OSError(errno.ENOSPC, "the trace cannot grow")
+
+
+_config: dict[str, Any] = {}
+_disks: dict[str, _Disk] = {}
+_recorder: _Recorder
+
+
+def thread_model() -> int:
+    """Requests of all disks overlap, as a machine's disks do."""
+    return int(nbdkit.THREAD_MODEL_PARALLEL)
+
+
+def config(key: str, value: str) -> None:
+    """Take ``config=FILE``."""
+    if key != "config":
+        raise RuntimeError(f"unknown parameter {key}")
+    _config.update(json.loads(Path(value).read_text()))
+
+
+def get_ready() -> None:
+    """Open the disks' files and begin the trace."""
+    global _recorder
+    header = []
+    for index, disk in enumerate(_config["disks"]):
+        descriptor = os.open(disk["path"], os.O_RDWR)
+        cache = Cache(disk["cache"])
+        _disks[disk["name"]] = _Disk(index, disk["size_bytes"], cache, descriptor)
+        header.append(
+            TraceDisk(disk["name"], disk["size_bytes"], cache, disk["logical_block_bytes"])
+        )
+    _recorder = _Recorder(
+        _config["trace"], header, jitter_us=_config["jitter_us"], seed=_config["seed"]
+    )
+
+
+def open(_readonly: bool) -> _Disk | None:
+    """Return the disk that a client names; ``None`` stands for the marks' export."""
+    name = nbdkit.export_name()
+    if name == _config["marks"]:
+        return None
+    if name not in _disks:
+        nbdkit.set_error(errno.ENOENT)
+        raise RuntimeError(f"no disk is called {name!r}")
+    return _disks[name]
+
+
+def get_size(disk: _Disk | None) -> int:
+    """Return the size in bytes."""
+    return MARKS_BYTES if disk is None else disk.size_bytes
+
+
+def _has_volatile_cache(disk: _Disk | None) -> bool:
+    return disk is not None and disk.cache is Cache.WRITE_BACK
+
+
+can_flush = _has_volatile_cache
+
+
+def can_fua(disk: _Disk | None) -> int:
+    """FUA reaches the plug-in as a flag where there is a cache to pass by."""
+    return int(nbdkit.FUA_NATIVE if _has_volatile_cache(disk) else nbdkit.FUA_NONE)
+
+
+def can_trim(disk: _Disk | None) -> bool:
+    """Trim is offered on disks."""
+    return disk is not None
+
+
+can_zero = can_trim
+
+
+def can_multi_conn(_disk: _Disk | None) -> bool:
+    """A flush on one connection covers what completed on any: there is one cache per disk."""
+    return True
+
+
+def pread(disk: _Disk | None, buffer: bytearray, offset: int, _flags: int) -> None:
+    """Read: cache and medium are one file here; what a power cut loses is judged on the trace."""
+    if disk is None:
+        buffer[:] = bytes(len(buffer))
+        return
+    view = memoryview(buffer)
+    while view:
+        count = os.preadv(disk.descriptor, [view], offset)
+        if count == 0:
+            raise OSError(errno.EIO, "the disk's file is too short")
+        view, offset = view[count:], offset + count
+
+
+def pwrite(disk: _Disk | None, buffer: bytes | bytearray, offset: int, flags: int) -> None:
+    """Write; on the marks' export the text up to the first NUL becomes a mark."""
+    data = bytes(buffer)
+    if disk is None:
+        _recorder.mark(data.split(b"\0", 1)[0].decode(errors="replace"))
+        return
+    request = _recorder.issue(disk, Operation.WRITE, _flags(flags), offset, len(data), data)
+    _perform(disk, request, lambda: _write_all(disk.descriptor, data, offset))
+
+
+def flush(disk: _Disk, _flags: int) -> None:
+    """Flush this disk's cache, and no other's."""
+    request = _recorder.issue(disk, Operation.FLUSH, Flag(0), 0, 0, b"")
+    _perform(disk, request, lambda: None)
+
+
+def trim(disk: _Disk, count: int, offset: int, flags: int) -> None:
+    """Discard a range; it reads as zeroes afterwards."""
+    request = _recorder.issue(disk, Operation.TRIM, _flags(flags), offset, count, b"")
+    _perform(disk, request, lambda: _punch_hole(disk.descriptor, offset, count))
+
+
+def zero(disk: _Disk, count: int, offset: int, flags: int) -> None:
+    """Write zeroes."""
+    request = _recorder.issue(disk, Operation.ZEROES, _flags(flags), offset, count, b"")
+    _perform(disk, request, lambda: _punch_hole(disk.descriptor, offset, count))
+
+
+def _flags(flags: int) -> Flag:
+    result = Flag(0)
+    if flags & nbdkit.FLAG_FUA:
+        result |= Flag.FUA
+    if flags & nbdkit.FLAG_MAY_TRIM:
+        result |= Flag.MAY_TRIM
+    return result
+
+
+def _perform(disk: _Disk, request: int, act: Any) -> None:
+    try:
+        act()
+    except OSError as error:
+        _recorder.complete(disk, request, error.errno or errno.EIO)
+        nbdkit.set_error(error.errno or errno.EIO)
+        raise
+    _recorder.complete(disk, request, 0)
+
+
+def _write_all(descriptor: int, data: bytes, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        count = os.pwrite(descriptor, view, offset)
+        view, offset = view[count:], offset + count
+
+
+def _punch_hole(descriptor: int, offset: int, count: int) -> None:
+    done = _libc.fallocate(
+        descriptor, _PUNCH_HOLE_KEEP_SIZE, ctypes.c_long(offset), ctypes.c_long(count)
+    )
+    if done != 0:
+        _write_all(descriptor, bytes(count), offset)  # a file system without holes

@@ -1,0 +1,1 @@
+"""L2, pure: what was predicted against what was observed."""

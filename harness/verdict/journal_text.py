@@ -1,0 +1,91 @@
+"""A journal in words: what each meta block holds, where the log ends and why, what follows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.ondisk.log import DataPayload, FlushPayload, ParityPayload
+from harness.ondisk.units import LogSector
+from harness.recovery.geometry import Geometry
+from harness.recovery.plan import RecoveryPlan
+from harness.recovery.scan import LogEnd, PlacedPayload, ScannedMeta
+
+_SHOWN_AT_EACH_END = 6
+_MOST_STRIPES = 4
+
+
+def meta_line(scanned: ScannedMeta, geometry: Geometry) -> str:
+    """Return one line on a meta block: place, sequence, blocks in the log, and what it is for."""
+    meta = scanned.meta
+    what = describe_payloads(scanned.payloads, geometry)
+    if scanned.dropped is not None:
+        what = f"DROPPED: {scanned.dropped.reason} (was: {what})"
+    blocks = scanned.log_sectors // 8
+    return f"{meta.position:>9}  {meta.seq:>11}  {blocks:>6}  {what}"
+
+
+def describe_payloads(payloads: Sequence[PlacedPayload], geometry: Geometry) -> str:
+    """Say which stripes a meta block is about, and what of them it holds."""
+    if not payloads:
+        return "empty"
+    stripes: dict[str, list[str]] = {}
+    for placed in payloads:
+        match placed.payload:
+            case DataPayload(location=location):
+                place = geometry.place(location)
+                stripes.setdefault(f"stripe {place.sector}", []).append(f"D{place.device}")
+            case ParityPayload(location=location):
+                name = "PQ" if geometry.level.parities == 2 else "P"
+                stripes.setdefault(f"stripe {location}", []).append(name)
+            case FlushPayload(stripes=flushed):
+                for stripe in flushed:
+                    stripes.setdefault(f"stripe {stripe}", []).append("flushed")
+            case unknown:
+                stripes.setdefault("unknown", []).append(f"type {unknown.type}")
+    shown = [f"{name}: {' '.join(parts)}" for name, parts in stripes.items()]
+    more = len(shown) - _MOST_STRIPES
+    return "; ".join(shown[:_MOST_STRIPES]) + (f"; and {more} more stripes" if more > 0 else "")
+
+
+def end_line(end: LogEnd) -> str:
+    """Say where the scan stopped and which check failed there."""
+    if end.rejected is None:
+        return f"log ends at sector {end.position}: the block cannot be read"
+    return f"log ends at {end.rejected}"
+
+
+def journal_lines(
+    metas: Sequence[ScannedMeta], plan: RecoveryPlan, geometry: Geometry, *, whole: bool
+) -> list[str]:
+    """Return a table of meta blocks and the end of the log; the middle left out unless *whole*."""
+    if plan.created is not None:
+        return [
+            f"the block at the tail is no meta block: {plan.created}",
+            "the kernel makes a new, empty log and says nothing; whatever the old one held is lost",
+        ]
+    lines = ["   sector          seq  blocks  contents (D: data, P, Q: parity, of which member)"]
+    gap = len(metas) - 2 * _SHOWN_AT_EACH_END
+    for number, scanned in enumerate(metas):
+        if whole or gap <= 1 or not 0 <= number - _SHOWN_AT_EACH_END < gap:
+            lines.append(meta_line(scanned, geometry))
+        elif number == _SHOWN_AT_EACH_END:
+            lines.append(f"        .. {gap} more meta blocks ..")
+    assert plan.ended is not None
+    return [*lines, end_line(plan.ended)]
+
+
+def plan_lines(plan: RecoveryPlan) -> list[str]:
+    """Say what recovery does, as the model predicts it."""
+    said = f"the kernel says: {plan.message}" if plan.message else "the kernel says nothing"
+    lines = [said]
+    if plan.empty_meta is not None:
+        seq = "a random sequence" if plan.empty_meta.seq is None else f"seq {plan.empty_meta.seq}"
+        lines.append(f"an empty meta block goes to sector {plan.empty_meta.position}, {seq}")
+    if plan.rewritten:
+        first, last = plan.rewritten[0], plan.rewritten[-1]
+        lines.append(
+            f"{len(plan.rewritten)} data-only stripes are logged anew from sector"
+            f" {first.position} on, seq {first.seq} to {last.seq}, then written out"
+        )
+    lines.append(f"journal_tail becomes {LogSector(plan.journal_tail)}")
+    return lines

@@ -1,0 +1,1 @@
+"""L3, effects: QEMU, QMP, the guest agent's client, saved guests."""

@@ -1,0 +1,51 @@
+"""What a guest's console log says about its end."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from harness.errors import DeadlineMissed, GuestLost, GuestOopsed, GuestPanicked, GuestVanished
+
+LAST_LINES = 12
+
+_PANIC = re.compile(r"Kernel panic - not syncing")
+_OOPS = re.compile(r"\bOops\b|\bBUG: |kernel BUG at|general protection fault|unable to handle")
+
+
+def last_lines(console: Path, count: int = LAST_LINES) -> list[str]:
+    """Return the end of a console log; nothing where there is none yet."""
+    try:
+        text = console.read_text(errors="replace")
+    except FileNotFoundError:
+        return []
+    return [line.rstrip() for line in text.splitlines() if line.strip()][-count:]
+
+
+def has_oops(console: Path) -> bool:
+    """Whether the kernel printed an Oops, a BUG or a general protection fault."""
+    return any(_OOPS.search(line) for line in last_lines(console, 10_000))
+
+
+def diagnose(console: Path, *, doing: str, ended: int | None, waited_s: float) -> GuestLost:
+    """Say why a guest gave no answer, from its console and QEMU's exit status.
+
+    Args:
+        console: the log of its serial port.
+        doing: what it was asked to do.
+        ended: QEMU's exit status, negative for a signal; ``None`` while it runs.
+        waited_s: how long the answer was waited for.
+
+    Returns:
+        One of the four kinds of `GuestLost`, the last lines of the console in its message.
+    """
+    every = last_lines(console, 10_000)
+    tail = "".join(f"\n  | {line}" for line in every[-LAST_LINES:]) or "\n  | (nothing)"
+    where = f"{doing}; console ({console}):{tail}"
+    if any(_PANIC.search(line) for line in every):
+        return GuestPanicked(f"guest: its kernel panicked while {where}")
+    if any(_OOPS.search(line) for line in every):
+        return GuestOopsed(f"guest: its kernel oopsed while {where}")
+    if ended is not None:
+        return GuestVanished(f"guest: QEMU ended with status {ended} while {where}")
+    return DeadlineMissed(f"guest: no answer within {waited_s:.0f} s while {where}")

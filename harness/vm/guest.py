@@ -1,0 +1,160 @@
+"""A running guest: its verbs, and what is said when it does not answer."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from qemu.qmp import QMPError
+from qemu.qmp.legacy import QEMUMonitorProtocol
+
+from harness.errors import GuestLost, HarnessError
+from harness.hosts.host import CommandResult
+from harness.processes import child, runtime_folder
+from harness.vm.agent_client import AgentClient, AnswerLate, PortClosed
+from harness.vm.console import diagnose, has_oops
+from harness.vm.machine import MachineConfig, MachineSockets, command_line
+
+# No deadline here is tight: a machine that is busy with other guests is slow, not broken.
+BOOT_DEADLINE_S = 180.0
+RESTORE_DEADLINE_S = 60.0
+ANSWER_DEADLINE_S = 60.0
+GRACE_S = 30.0  # what the agent gets to report a command that missed its own deadline
+PORT_CLOSED_S = 2.0  # QEMU's exit follows the closing of its sockets
+
+
+class Guest:
+    """A guest with an agent in it; a `Host` for md commands."""
+
+    name = "guest"
+
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        agent: AgentClient,
+        sockets: MachineSockets,
+        console: Path,
+    ) -> None:
+        self._process = process
+        self._agent = agent
+        self._sockets = sockets
+        self.console = console
+        self.commands: list[CommandResult] = []  # every command run, for the evidence
+
+    @property
+    def pid(self) -> int:
+        """QEMU's process id."""
+        return self._process.pid
+
+    def call(
+        self, verb: str, *, answer_within_s: float = ANSWER_DEADLINE_S, **arguments: object
+    ) -> dict[str, Any]:
+        """Have the agent do *verb* and return its answer.
+
+        Raises:
+            GuestLost: one of its four kinds, with the last lines of the console.
+            CommandFailed: the agent answers that it could not.
+        """
+        try:
+            answer = self._agent.call(verb, answer_within_s=answer_within_s, **arguments)
+        except (PortClosed, AnswerLate) as silence:
+            raise self._lost(f"doing {verb!r}", silence, answer_within_s) from None
+        if has_oops(self.console):
+            raise self._lost(f"doing {verb!r}", AnswerLate(), answer_within_s)
+        return answer
+
+    def run(self, argv: Sequence[str], *, deadline_s: float, stdin: str = "") -> CommandResult:
+        """Run a command in the guest."""
+        answer = self.call(
+            "run", argv=list(argv), deadline_s=deadline_s, stdin=stdin,
+            answer_within_s=deadline_s + GRACE_S,
+        )  # fmt: skip
+        result = CommandResult(
+            self.name, tuple(argv), answer["status"], answer["output"], answer["seconds"],
+            answer["stack"] or "(no stack)" if answer["timed_out"] else "",
+        )  # fmt: skip
+        self.commands.append(result)
+        return result
+
+    def read_text(self, path: str) -> str:
+        """Return a small text file of the guest."""
+        return str(self.call("read_file", path=path)["text"])
+
+    def write_text(self, path: str, text: str) -> None:
+        """Write a small text file of the guest."""
+        self.call("write_file", path=path, text=text)
+
+    def kernel_log(self, *, since: str = "") -> list[str]:
+        """Return the lines of the kernel's log, from marker *since* on."""
+        return list(self.call("kernel_log", since=since)["lines"])
+
+    def qmp(self, command: str, **arguments: object) -> Any:
+        """Have QEMU itself do something; one connection for each call, they are rare."""
+        monitor = QEMUMonitorProtocol(str(self._sockets.qmp))
+        try:
+            monitor.connect()
+            return monitor.cmd(command, **arguments)
+        except (QMPError, OSError) as error:
+            raise HarnessError(f"QEMU: {command}: {error}") from error
+        finally:
+            with contextlib.suppress(QMPError, OSError):
+                monitor.close()
+
+    def stop_cpus(self) -> None:
+        """Halt the guest between two instructions; disks keep what they were given."""
+        self.qmp("stop")
+
+    def _lost(self, doing: str, silence: Exception, waited_s: float) -> GuestLost:
+        return _diagnose(self._process, self.console, doing, silence, waited_s)
+
+
+@contextlib.contextmanager
+def running_guest(
+    config: MachineConfig,
+    *,
+    console: Path,
+    saved_state: Path | None = None,
+    deadline_s: float | None = None,
+) -> Iterator[Guest]:
+    """Boot a guest, or restore it from *saved_state*; QEMU ends with the block.
+
+    Yields:
+        A guest whose agent has answered once.
+
+    Raises:
+        GuestLost: it did not come up; the console is in the message.
+    """
+    if deadline_s is None:
+        deadline_s = BOOT_DEADLINE_S if saved_state is None else RESTORE_DEADLINE_S
+    doing = "booting" if saved_state is None else "being restored"
+    with runtime_folder() as folder, console.open("ab") as log:
+        sockets = MachineSockets(folder)
+        command = command_line(config, sockets, console, incoming=saved_state)
+        with child(command, output=log) as process:
+            try:
+                agent = AgentClient.connect(
+                    sockets.agent, deadline_s=deadline_s, alive=lambda: process.poll() is None
+                )
+                try:
+                    agent.call("ping", answer_within_s=deadline_s)
+                    yield Guest(process, agent, sockets, console)
+                finally:
+                    agent.close()
+            except (PortClosed, AnswerLate) as silence:
+                raise _diagnose(process, console, doing, silence, deadline_s) from None
+
+
+def _diagnose(
+    process: subprocess.Popen[bytes],
+    console: Path,
+    doing: str,
+    silence: Exception,
+    waited_s: float,
+) -> GuestLost:
+    if isinstance(silence, PortClosed):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(PORT_CLOSED_S)
+    return diagnose(console, doing=doing, ended=process.poll(), waited_s=waited_s)

@@ -1,0 +1,107 @@
+"""QEMU's command line for a guest, as a pure function of what the guest is to have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+AGENT_PORT = "mdjournal.agent"
+QEMU = "qemu-system-x86_64"
+
+
+@dataclass(frozen=True, slots=True)
+class GuestDisk:
+    """A disk of the guest. Without *socket* it stands empty: a place in a guest to be saved."""
+
+    serial: str
+    export: str = ""
+    socket: Path | None = None
+    volatile_cache: bool = True
+    logical_block_bytes: int = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineConfig:
+    """A guest's hardware and what it boots."""
+
+    kernel_image: Path
+    initramfs: Path
+    accelerator: str  # "kvm" or "tcg"
+    disks: tuple[GuestDisk, ...]
+    memory_mib: int = 160
+
+    def shape_key(self) -> str:
+        """Name what must be equal for a saved guest to be restored into this machine."""
+        return f"{self.accelerator} {self.memory_mib} MiB {len(self.disks)} disks"
+
+
+@dataclass(frozen=True, slots=True)
+class MachineSockets:
+    """Where QEMU listens and logs, all in one folder of the run's own."""
+
+    folder: Path
+
+    @property
+    def agent(self) -> Path:
+        """The agent's port."""
+        return self.folder / "agent"
+
+    @property
+    def qmp(self) -> Path:
+        """QEMU's own monitor."""
+        return self.folder / "qmp"
+
+
+def command_line(
+    config: MachineConfig, sockets: MachineSockets, console: Path, *, incoming: Path | None = None
+) -> list[str]:
+    """Return the command that runs the guest; with *incoming* it goes on from a saved state."""
+    kernel_arguments = "console=ttyS0 panic=-1 quiet loglevel=4 no_timer_check tsc=nowatchdog"
+    # fmt: off
+    command = [
+        QEMU,
+        "-name", "mdjournal",
+        "-machine", "pc,graphics=off,usb=off,vmport=off",
+        "-accel", config.accelerator if config.accelerator == "kvm" else "tcg,thread=multi",
+        "-cpu", "max" if config.accelerator == "tcg" else "host",
+        "-smp", "1",
+        "-m", f"{config.memory_mib}M",
+        "-nodefaults",
+        "-no-user-config",
+        "-display", "none",
+        "-no-reboot",  # with panic=-1: a panic ends QEMU instead of hanging it
+        "-kernel", str(config.kernel_image),
+        "-initrd", str(config.initramfs),
+        "-append", kernel_arguments,
+        "-chardev", f"file,id=console,path={console},append=on",
+        "-serial", "chardev:console",
+        "-chardev", f"socket,id=agent,path={sockets.agent},server=on,wait=off",
+        "-device", "virtio-serial-pci,id=ports",
+        "-device", f"virtserialport,bus=ports.0,chardev=agent,name={AGENT_PORT}",
+        "-qmp", f"unix:{sockets.qmp},server=on,wait=off",
+    ]
+    # fmt: on
+    for number, disk in enumerate(config.disks):
+        command += _disk_arguments(number, disk)
+    if incoming is not None:
+        command += ["-incoming", f"exec:cat {incoming}"]
+    return command
+
+
+def _disk_arguments(number: int, disk: GuestDisk) -> list[str]:
+    node = f"disk{number}"
+    if disk.socket is None:
+        backend = f"driver=null-co,node-name={node},size=1048576,read-zeroes=on"
+    else:
+        backend = (
+            f"driver=nbd,node-name={node},discard=unmap,export={disk.export},"
+            f"server.type=unix,server.path={disk.socket}"
+        )
+    # write-cache is what the guest is told; the server below keeps or loses the data.
+    cache = "on" if disk.volatile_cache else "off"
+    device = (
+        f"virtio-blk-pci,drive={node},serial={disk.serial},write-cache={cache},num-queues=1,"
+        f"logical_block_size={disk.logical_block_bytes},"
+        f"physical_block_size={max(512, disk.logical_block_bytes)}"
+    )
+    return ["-blockdev", backend, "-device", device]

@@ -1,0 +1,327 @@
+"""The guest's agent: answers JSON lines on a named virtio-serial port.
+
+Runs as the first process of the tiny guest, on the standard library alone. A request is one line
+``{"id": N, "verb": V, ...}``, its answer one line ``{"id": N, "ok": true, ...}`` or
+``{"id": N, "ok": false, "error": "..."}``. Each public function below is a verb; its keyword
+arguments are the request's fields.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import glob
+import json
+import mmap
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+if __name__ == "__main__":  # in the guest; on a host the package's own path is used
+    sys.path.insert(0, "/agent")
+
+from harness.crash.pattern import write_content
+
+Answer = dict[str, Any]
+
+PORT_NAME = "mdjournal.agent"
+SECTOR_BYTES = 512
+BLOCK_FLUSH_IOCTL = 0x1261  # BLKFLSBUF in linux/fs.h
+POLL_S = 0.002
+MODULES = "/modules"
+
+
+def ping() -> Answer:
+    """Say that the agent is there, which kernel runs, and for how long."""
+    with open("/proc/uptime", encoding="ascii") as uptime:
+        return {"release": os.uname().release, "uptime_s": float(uptime.read().split()[0])}
+
+
+def run(*, argv: list[str], deadline_s: float, stdin: str = "") -> Answer:
+    """Run a command; return exit status, output (both streams in one) and duration.
+
+    A command that misses its deadline is killed with its whole process group. One that cannot be
+    killed, since it sleeps in the kernel, is left where it is: the answer has its stack.
+    """
+    began = time.monotonic()
+    try:
+        process = subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )  # fmt: skip
+    except OSError as error:
+        return {"status": 127, "output": f"{argv[0]}: {error.strerror}", "seconds": 0.0}
+    output = bytearray()
+    timed_out = not _collect(process, stdin.encode(), output, began + deadline_s)
+    stack = ""
+    if timed_out:
+        stack = _stack_of(process.pid)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(1.0)
+    return {
+        "status": process.poll(),
+        "timed_out": timed_out,
+        "stack": stack,
+        "output": output.decode(errors="replace"),
+        "seconds": time.monotonic() - began,
+    }
+
+
+def read_file(*, path: str) -> Answer:
+    """Return a small text file, such as one of sysfs."""
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return {"text": file.read()}
+
+
+def write_file(*, path: str, text: str) -> Answer:
+    """Write a small text file, such as one of sysfs, in one write call."""
+    descriptor = os.open(path, os.O_WRONLY)
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)
+    return {}
+
+
+def list_paths(*, pattern: str) -> Answer:
+    """Return the paths that a shell pattern stands for, sorted."""
+    return {"paths": sorted(glob.glob(pattern))}
+
+
+def read_bytes(*, path: str, offset: int, length: int) -> Answer:
+    """Return *length* bytes from the medium of a block device as hexadecimal text, uncached."""
+    buffer = mmap.mmap(-1, length)
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECT)
+    try:
+        count = os.preadv(descriptor, [buffer], offset)
+    finally:
+        os.close(descriptor)
+    return {"hex": buffer[:count].hex()}
+
+
+def mark_kernel_log(*, marker: str) -> Answer:
+    """Write a line into the kernel's log, for `kernel_log` to start from."""
+    with open("/dev/kmsg", "w", encoding="ascii") as kmsg:
+        kmsg.write(f"mdjournal: {marker}\n")
+    return {}
+
+
+def kernel_log(*, since: str = "") -> Answer:
+    """Return the kernel's log, or what came after the line of marker *since*."""
+    lines = []
+    descriptor = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        while True:
+            try:
+                record = os.read(descriptor, 8192).decode(errors="replace")
+            except BlockingIOError:
+                break
+            except BrokenPipeError:  # overwritten while it was read: the next one follows
+                continue
+            head, _, text = record.partition(";")
+            microseconds = int(head.split(",")[2])
+            message = text.split("\n", 1)[0]
+            if since and message == f"mdjournal: {since}":
+                lines.clear()
+                continue
+            lines.append(f"[{microseconds / 1e6:12.6f}] {message}")
+    finally:
+        os.close(descriptor)
+    return {"lines": lines}
+
+
+def load_modules(*, names: list[str]) -> Answer:
+    """Load module files of the guest's image, in this order."""
+    for name in names:
+        subprocess.run(["/bin/busybox", "insmod", f"{MODULES}/{name}"], check=True)
+    return {}
+
+
+def load_disk_modules() -> Answer:
+    """Load the disk drivers that the image lists for after a restore."""
+    with open(f"{MODULES}/late", encoding="ascii") as late:
+        return load_modules(names=late.read().split())
+
+
+def disks() -> Answer:
+    """Return the device node of each disk by its serial."""
+    found = {}
+    for path in glob.glob("/sys/block/*/serial"):
+        with open(path, encoding="ascii", errors="replace") as serial:
+            found[serial.read().strip()] = "/dev/" + path.split("/")[3]
+    return {"nodes": found}
+
+
+def drop_caches(*, nodes: list[str]) -> Answer:
+    """Forget what the page cache holds of these block devices."""
+    for node in nodes:
+        descriptor = os.open(node, os.O_RDONLY)
+        try:
+            fcntl.ioctl(descriptor, BLOCK_FLUSH_IOCTL)
+        finally:
+            os.close(descriptor)
+    return {}
+
+
+def mark(*, node: str, text: str) -> Answer:
+    """Write a mark into the trace: one sector to the marks disk, done when it has its number."""
+    _write_direct(node, 0, text.encode().ljust(SECTOR_BYTES, b"\0"))
+    return {}
+
+
+def workload(*, array: str, marks: str, seed: int, steps: list[Answer]) -> Answer:
+    """Run the steps of a workload against the array, one after another, each marked in the trace.
+
+    ``{"do": "write", "writes": [[number, sector, sectors], ...]}`` issues its writes at once, each
+    from a thread of its own; when all have completed comes the mark ``completed FIRST..LAST``.
+    ``{"do": "flush"}`` flushes the array; the mark ``flushed LAST`` then says that everything up
+    to that write is acknowledged.
+    """
+    descriptor = os.open(array, os.O_WRONLY | os.O_DIRECT)
+    last = 0
+    try:
+        for step in steps:
+            if step["do"] == "write":
+                writes = step["writes"]
+                _write_at_once(descriptor, seed, writes)
+                last = writes[-1][0]
+                mark(node=marks, text=f"completed {writes[0][0]}..{last}")
+            elif step["do"] == "flush":
+                os.fsync(descriptor)
+                mark(node=marks, text=f"flushed {last}")
+            else:
+                raise ValueError(f"unknown step {step['do']!r}")
+    finally:
+        os.close(descriptor)
+    return {"steps": len(steps)}
+
+
+VERBS = {
+    function.__name__: function
+    for function in (
+        ping, run, read_file, write_file, list_paths, read_bytes, mark_kernel_log, kernel_log,
+        load_modules, load_disk_modules, disks, drop_caches, mark, workload,
+    )
+}  # fmt: skip
+
+
+def _write_at_once(descriptor: int, seed: int, writes: list[list[int]]) -> None:
+    errors: list[OSError] = []
+
+    def write_one(number: int, sector: int, sectors: int) -> None:
+        content = write_content(seed=seed, write=number, sector=sector, sectors=sectors)
+        try:
+            _pwrite_aligned(descriptor, sector * SECTOR_BYTES, content)
+        except OSError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=write_one, args=tuple(write)) for write in writes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+
+
+def _write_direct(node: str, offset: int, content: bytes) -> None:
+    descriptor = os.open(node, os.O_WRONLY | os.O_DIRECT)
+    try:
+        _pwrite_aligned(descriptor, offset, content)
+    finally:
+        os.close(descriptor)
+
+
+def _pwrite_aligned(descriptor: int, offset: int, content: bytes) -> None:
+    buffer = mmap.mmap(-1, len(content))  # whole pages: O_DIRECT wants aligned memory
+    buffer[: len(content)] = content
+    with memoryview(buffer) as view, view[: len(content)] as part:
+        done = os.pwritev(descriptor, [part], offset)
+    if done != len(content):
+        raise OSError(0, f"wrote {done} of {len(content)} bytes at {offset}")
+
+
+def _collect(
+    process: subprocess.Popen[bytes], stdin: bytes, output: bytearray, deadline: float
+) -> bool:
+    """Feed and drain a process until it has ended; False when the deadline came first."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.write(stdin)
+        process.stdin.close()
+    pipe = process.stdout.fileno()
+    os.set_blocking(pipe, False)
+    while True:
+        ended = process.poll() is not None
+        if select.select([pipe], [], [], 0 if ended else POLL_S)[0]:
+            chunk = os.read(pipe, 65536)
+            output += chunk
+            if chunk:
+                continue
+        if ended:
+            return True
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_S)
+
+
+def _stack_of(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/stack", encoding="ascii", errors="replace") as stack:
+            return stack.read()
+    except OSError as error:
+        return f"no stack: {error.strerror}"
+
+
+def answer(line: bytes) -> bytes:
+    """Return the answer to one request line; never raises."""
+    number: object = None
+    try:
+        request = json.loads(line)
+        number = request.pop("id")
+        verb = VERBS[request.pop("verb")]
+        reply = {"id": number, "ok": True, **verb(**request)}
+    except Exception as error:  # whatever it was, the host is told and the agent lives on
+        reply = {"id": number, "ok": False, "error": f"{type(error).__name__}: {error}"}
+    return json.dumps(reply).encode() + b"\n"
+
+
+def open_port() -> int:
+    """Return a descriptor of the virtio-serial port with the agent's name."""
+    for path in glob.glob("/sys/class/virtio-ports/*/name"):
+        with open(path, encoding="ascii") as name:
+            if name.read().strip() == PORT_NAME:
+                return os.open("/dev/" + path.split("/")[4], os.O_RDWR)
+    raise FileNotFoundError(f"no virtio-serial port is called {PORT_NAME}")
+
+
+def serve(port: int) -> None:
+    """Answer requests for ever; end of file means only that no host is connected just now."""
+    pending = bytearray()
+    while True:
+        chunk = os.read(port, 65536)
+        if not chunk:
+            time.sleep(POLL_S)
+            continue
+        pending += chunk
+        while b"\n" in pending:
+            line, _, rest = bytes(pending).partition(b"\n")
+            pending = bytearray(rest)
+            _write_all(port, answer(line))
+
+
+def _write_all(port: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(port, data) :]
+
+
+if __name__ == "__main__":
+    serve(open_port())

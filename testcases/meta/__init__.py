@@ -1,0 +1,1 @@
+"""The harness must fail when it should."""

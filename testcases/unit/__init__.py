@@ -1,0 +1,1 @@
+"""Needs no guest: seconds."""

@@ -1,0 +1,1 @@
+"""What a person runs: one thin module per subcommand."""

@@ -1,0 +1,215 @@
+"""`tools/mdjournal crash`: cut an array's power, let a real kernel recover, compare."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.campaign.crash import DEFAULT_STEPS, CrashOptions, CrashRun, CutChoice, run_crash
+from harness.campaign.evidence import Evidence, keep, new_evidence, verdict_document
+from harness.crash.shape import JournalMode, build_shape
+from harness.crash.states import Loss
+from harness.crash.trace import Cache
+from harness.errors import BadInput, HarnessError
+from harness.storage.directories import results_root
+from harness.verdict.verdict import Outcome, Verdict
+from kvm_images.kernels import Kernel
+from tools.crash_report import failure_lines, report_lines
+from tools.guest_options import era_of, find_kernel, guest_image, kernel_options
+from tools.progress import progress
+
+_SIZE = re.compile(r"(\d+)\s*([kmg]?)(?:i?b)?", re.IGNORECASE)
+_UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+
+
+class SizeType(click.ParamType[Any]):
+    """A size in bytes: ``65536``, ``64K``, ``8M``."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the bytes."""
+        if isinstance(value, int):
+            return value
+        match = _SIZE.fullmatch(str(value).strip())
+        if match is None:
+            self.fail(f"{value!r} is no size; wanted a number with K, M or G", param, ctx)
+        return int(match[1]) * _UNITS[match[2].lower()]
+
+
+class CutType(click.ParamType[Any]):
+    """Where to cut: an event's number, or a share such as ``50%``."""
+
+    name = "cut"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> CutChoice:
+        """Return the choice."""
+        if isinstance(value, CutChoice):
+            return value
+        text = str(value).strip()
+        if text.isdigit():
+            return CutChoice(event=int(text))
+        if text.endswith("%") and text[:-1].isdigit() and int(text[:-1]) <= 100:
+            return CutChoice(share=int(text[:-1]) / 100)
+        return self.fail(
+            f"{value!r} is no cut; wanted an event's number or a share like 50%", param, ctx
+        )
+
+
+_CACHES = click.Choice([cache.value for cache in Cache])
+
+
+@click.command()
+@kernel_options
+@click.option("--level", type=click.Choice(["4", "5", "6"]), default="5", show_default=True)
+@click.option("--members", type=int, help="Default: 3, on RAID-6 4.")
+@click.option("--chunk", type=SizeType(), default="64K", show_default=True)
+@click.option("--layout", help="As mdadm spells it; default: mdadm's own.")
+@click.option("--journal-size", type=SizeType(), default="8M", show_default=True)
+@click.option(
+    "--mode",
+    type=click.Choice([mode.value for mode in JournalMode]),
+    default=JournalMode.WRITE_THROUGH.value,
+    show_default=True,
+)
+@click.option("--member-cache", type=_CACHES, default=Cache.WRITE_BACK.value, show_default=True)
+@click.option("--journal-cache", type=_CACHES, default=Cache.WRITE_BACK.value, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Default: by the clock.")
+@click.option(
+    "--cut",
+    type=CutType(),
+    metavar="N|P%",
+    help="Cut before event N of the workload, or at a share of it. Default: by the seed.",
+)
+@click.option(
+    "--lose",
+    type=click.Choice([loss.value for loss in Loss]),
+    default=Loss.ALL.value,
+    show_default=True,
+    help="Which of the writes that may be lost are lost.",
+)
+@click.option("--steps", type=click.IntRange(1, 5000), default=DEFAULT_STEPS, show_default=True)
+@click.option(
+    "--jitter",
+    "jitter_us",
+    type=click.IntRange(0, 1_000_000),
+    default=0,
+    metavar="US",
+    help="Hold completions back by up to so many microseconds, by the seed.",
+)
+@click.option("--keep", "keep_always", is_flag=True, help="Keep the evidence of a green run too.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def crash(
+    *,
+    kernel_name: str,
+    modules: Path | None,
+    replaced: tuple[Path, ...],
+    accel: str,
+    level: str,
+    members: int | None,
+    chunk: int,
+    layout: str | None,
+    journal_size: int,
+    mode: str,
+    member_cache: str,
+    journal_cache: str,
+    seed: int | None,
+    cut: CutChoice | None,
+    lose: str,
+    steps: int,
+    jitter_us: int,
+    keep_always: bool,
+    as_json: bool,
+) -> int:
+    """Build an array, write to it, cut its power, let a real kernel recover, and compare.
+
+    Exit status: 0 the kernel and the model agree, 1 they differ, 2 misuse, 3 the guest was lost.
+    """
+    shape = build_shape(
+        level=int(level), members=members, chunk_bytes=chunk, layout=layout,
+        journal_bytes=journal_size, mode=JournalMode(mode), member_cache=Cache(member_cache),
+        journal_cache=Cache(journal_cache),
+    )  # fmt: skip
+    seed = time.time_ns() // 1_000_000 % 10_000_000 if seed is None else seed
+    name = f"crash-raid{level}-{shape.members}-{mode}-seed{seed}"
+    with progress("crash") as say:
+        kernel = find_kernel(kernel_name, modules, replaced, say=say)
+        options = CrashOptions(
+            shape=shape, era=era_of(kernel), image=guest_image(kernel, accel, say=say),
+            seed=seed, cut=cut or CutChoice(), loss=Loss(lose), steps=steps, jitter_us=jitter_us,
+        )  # fmt: skip
+        with new_evidence(results_root(), name) as evidence:
+            run = _run(options, kernel, evidence, say)
+            verdict = run.verdict
+            assert verdict is not None
+            kept = None
+            if keep_always or verdict.outcome is not Outcome.AGREES:
+                kept = keep(evidence, results_root(), name)
+    repeat = _command_to_repeat(seed)
+    if as_json:
+        click.echo(json.dumps(_document(options, kernel, run, kept, repeat), indent=2))
+    else:
+        for line in report_lines(options, kernel, run, kept, repeat):
+            click.echo(line)
+    return verdict.exit_status
+
+
+def _run(options: CrashOptions, kernel: Kernel, evidence: Evidence, say: Any) -> CrashRun:
+    """Run, and have a lost guest keep its evidence too: the message then names the folder."""
+    try:
+        run = run_crash(options, evidence, say=say)
+    except BadInput:
+        raise
+    except HarnessError as error:
+        verdict = Verdict(Outcome.HARNESS_FAILED, reason=str(error).splitlines()[0])
+        evidence.write_json("verdict.json", verdict_document(verdict))
+        unfinished = str(evidence.folder)
+        kept = keep(evidence, results_root(), f"lost-seed{options.seed}")
+        message = str(error).replace(unfinished, str(kept))
+        raise type(error)("\n".join(failure_lines(message, kept))) from error
+    evidence.write_json("verdict.json", _document(options, kernel, run, None, ""))
+    return run
+
+
+def _document(
+    options: CrashOptions, kernel: Kernel, run: CrashRun, kept: Path | None, repeat: str
+) -> dict[str, Any]:
+    assert run.verdict is not None
+    assert run.state is not None
+    assert run.replayed is not None
+    plan = run.replayed.plan
+    return {
+        "schema": 1,
+        **verdict_document(run.verdict),
+        "shape": str(options.shape),
+        "kernel": {"release": kernel.release, "version": kernel.version,
+                   "identity": kernel.identity},
+        "era": options.era.name,
+        "accelerator": options.image.accelerator,
+        "seed": options.seed,
+        "cut": {"event": run.cut_event, "of": run.workload_events, "sequence": run.state.cut,
+                "lose": options.loss.value, "lost_writes": run.state.lost_writes,
+                "torn_writes": run.state.torn_writes},
+        "plan": {"metas": plan.metas_accepted, "dropped": plan.metas_dropped,
+                 "data_parity_stripes": len(plan.replays), "data_only_stripes": len(plan.data_only),
+                 "journal_tail": plan.journal_tail, "message": plan.message},
+        "evidence": None if kept is None else str(kept),
+        "repeat": repeat,
+    }  # fmt: skip
+
+
+def _command_to_repeat(seed: int) -> str:
+    """Return the command as it was typed, with the seed in it."""
+    typed = sys.argv[1:]
+    if not any(word == "--seed" or word.startswith("--seed=") for word in typed):
+        typed = [*typed, "--seed", str(seed)]
+    return shlex.join(["tools/mdjournal", *typed])

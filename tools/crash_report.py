@@ -1,0 +1,97 @@
+"""What `mdjournal crash` prints of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.campaign.crash import CrashOptions, CrashRun
+from harness.crash.trace import Completion, Event, Issue, Mark, Operation, Trace
+from harness.verdict.journal_text import journal_lines
+from harness.verdict.verdict import Judgement, Outcome
+from kvm_images.kernels import Kernel
+
+_INDENT = "           "
+_TELLING = ("md/raid", "md:", "md0:", "mdadm")
+
+
+def report_lines(
+    options: CrashOptions, kernel: Kernel, run: CrashRun, kept: Path | None, repeat: str
+) -> list[str]:
+    """Return the whole report: shape, kernel, cut, journal, kernel's words, verdict, seed."""
+    assert run.replayed is not None
+    assert run.recovered is not None
+    assert run.before is not None
+    assert run.verdict is not None
+    plan = run.replayed.plan
+    said = [line for line in run.recovered.kernel_log if any(word in line for word in _TELLING)]
+    lines = [
+        f"shape      {options.shape}",
+        (
+            f"kernel     {kernel.release} ({kernel.version}), recovery of era {options.era.name},"
+            f" guest on {options.image.accelerator.upper()}"
+        ),
+        *_section("cut", _cut_lines(options, run)),
+        *_section(
+            "journal", journal_lines(run.metas, plan, run.before.array.geometry, whole=False)
+        ),
+        *_section("kernel", said or ["says nothing of md"]),
+        *_section("compared", [c for j in run.verdict.judgements for c in _compared(j)]),
+        *_section("verdict", [_verdict_line(run)]),
+    ]
+    for finding in run.verdict.findings:
+        lines += [f"{_INDENT}{finding.oracle}: {finding.what}"]
+        lines += [f"{_INDENT}  {detail}" for detail in finding.details]
+    where = str(kept) if kept else "not kept, since all agrees (--keep keeps it)"
+    return [*lines, f"evidence   {where}", f"repeat     {repeat}"]
+
+
+def failure_lines(message: str, kept: Path) -> list[str]:
+    """Return what is printed when a guest was lost: no verdict, and where the evidence is."""
+    return [message, f"this is no verdict about recovery; evidence: {kept}"]
+
+
+def describe_event(trace: Trace, event: Event) -> str:
+    """Say in a few words what an event of a trace is."""
+    match event:
+        case Mark(text=text):
+            return f"the mark {text!r}"
+        case Completion(request=request, disk=disk):
+            return f"request {request} on {trace.disks[disk].name} completes"
+        case Issue(operation=Operation.FLUSH, disk=disk):
+            return f"a flush of {trace.disks[disk].name} is issued"
+        case Issue(operation=operation, disk=disk, offset=offset, length=length):
+            kind = operation.name.lower()
+            return f"a {kind} of {length} bytes at {offset} of {trace.disks[disk].name} is issued"
+
+
+def _cut_lines(options: CrashOptions, run: CrashRun) -> list[str]:
+    assert run.trace is not None
+    assert run.state is not None
+    following = next(e for e in run.trace.events if e.sequence == run.state.cut)
+    return [
+        (
+            f"before event {run.cut_event} of {run.workload_events} of the workload"
+            f" ({len(run.workload.writes)} writes): {describe_event(run.trace, following)}"
+        ),
+        (
+            f"{run.state.lost_writes} writes lost from the caches and in flight,"
+            f" {run.state.torn_writes} torn (--lose {options.loss.value})"
+        ),
+    ]
+
+
+def _verdict_line(run: CrashRun) -> str:
+    assert run.verdict is not None
+    count = len(run.verdict.findings)
+    if run.verdict.outcome is Outcome.AGREES:
+        return "AGREES: the kernel left what the model predicted"
+    return f"{run.verdict.outcome.value}({run.verdict.reason}), {count} finding(s):"
+
+
+def _compared(judgement: Judgement) -> list[str]:
+    mark = "differs" if judgement.findings else "agrees"
+    return [f"{judgement.oracle} ({mark}): {'; '.join(judgement.compared)}"]
+
+
+def _section(title: str, lines: list[str]) -> list[str]:
+    return [f"{title if number == 0 else '':<11}{line}" for number, line in enumerate(lines)]

@@ -1,0 +1,1 @@
+"""What `mdjournal` does before its own environment exists: on the standard library alone."""
