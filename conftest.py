@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from testcases.lab import Lab
 from tools.launch.debian import missing_packages
 
 
@@ -33,3 +34,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def kernel(pytestconfig: pytest.Config) -> str:
     """The kernel for testcases that need just one: --kernel."""
     return str(pytestconfig.getoption("--kernel"))
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """A lab with real kernels; its folder goes with pytest's temporary folders."""
+    return Lab(tmp_path_factory.mktemp("lab"))

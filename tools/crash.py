@@ -17,13 +17,13 @@ from harness.campaign.evidence import Evidence, keep, new_evidence, verdict_docu
 from harness.crash.shape import JournalMode, build_shape
 from harness.crash.states import Loss
 from harness.crash.trace import Cache
-from harness.errors import BadInput, HarnessError
+from harness.errors import EXIT_DIFFERS, BadInput, HarnessError
 from harness.storage.directories import results_root
 from harness.verdict.verdict import Outcome, Verdict
 from kvm_images.kernels import Kernel
 from tools.crash_report import failure_lines, report_lines
 from tools.guest_options import era_of, find_kernel, guest_image, kernel_options
-from tools.progress import progress
+from tools.progress import Say, progress
 
 _SIZE = re.compile(r"(\d+)\s*([kmg]?)(?:i?b)?", re.IGNORECASE)
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
@@ -107,6 +107,7 @@ _CACHES = click.Choice([cache.value for cache in Cache])
     help="Hold completions back by up to so many microseconds, by the seed.",
 )
 @click.option("--keep", "keep_always", is_flag=True, help="Keep the evidence of a green run too.")
+@click.option("--strict", is_flag=True, help="Exit 1 for a known issue as well.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def crash(
     *,
@@ -128,6 +129,7 @@ def crash(
     steps: int,
     jitter_us: int,
     keep_always: bool,
+    strict: bool,
     as_json: bool,
 ) -> int:
     """Build an array, write to it, cut its power, let a real kernel recover, and compare.
@@ -140,6 +142,7 @@ def crash(
         journal_cache=Cache(journal_cache),
     )  # fmt: skip
     seed = time.time_ns() // 1_000_000 % 10_000_000 if seed is None else seed
+    repeat = _command_to_repeat(seed)
     name = f"crash-raid{level}-{shape.members}-{mode}-seed{seed}"
     with progress("crash") as say:
         kernel = find_kernel(kernel_name, modules, replaced, say=say)
@@ -148,22 +151,27 @@ def crash(
             seed=seed, cut=cut or CutChoice(), loss=Loss(lose), steps=steps, jitter_us=jitter_us,
         )  # fmt: skip
         with new_evidence(results_root(), name) as evidence:
-            run = _run(options, kernel, evidence, say)
+            run = _run(options, kernel, evidence, repeat, say)
             verdict = run.verdict
-            assert verdict is not None
             kept = None
             if keep_always or verdict.outcome is not Outcome.AGREES:
                 kept = keep(evidence, results_root(), name)
-    repeat = _command_to_repeat(seed)
     if as_json:
-        click.echo(json.dumps(_document(options, kernel, run, kept, repeat), indent=2))
+        click.echo(
+            json.dumps(
+                {**_document(options, kernel, run, repeat), "evidence": kept and str(kept)},
+                indent=2,
+            )
+        )
     else:
         for line in report_lines(options, kernel, run, kept, repeat):
             click.echo(line)
-    return verdict.exit_status
+    return EXIT_DIFFERS if strict and verdict.outcome is Outcome.KNOWN else verdict.exit_status
 
 
-def _run(options: CrashOptions, kernel: Kernel, evidence: Evidence, say: Any) -> CrashRun:
+def _run(
+    options: CrashOptions, kernel: Kernel, evidence: Evidence, repeat: str, say: Say
+) -> CrashRun:
     """Run, and have a lost guest keep its evidence too: the message then names the folder."""
     try:
         run = run_crash(options, evidence, say=say)
@@ -176,16 +184,11 @@ def _run(options: CrashOptions, kernel: Kernel, evidence: Evidence, say: Any) ->
         kept = keep(evidence, results_root(), f"lost-seed{options.seed}")
         message = str(error).replace(unfinished, str(kept))
         raise type(error)("\n".join(failure_lines(message, kept))) from error
-    evidence.write_json("verdict.json", _document(options, kernel, run, None, ""))
+    evidence.write_json("verdict.json", _document(options, kernel, run, repeat))
     return run
 
 
-def _document(
-    options: CrashOptions, kernel: Kernel, run: CrashRun, kept: Path | None, repeat: str
-) -> dict[str, Any]:
-    assert run.verdict is not None
-    assert run.state is not None
-    assert run.replayed is not None
+def _document(options: CrashOptions, kernel: Kernel, run: CrashRun, repeat: str) -> dict[str, Any]:
     plan = run.replayed.plan
     return {
         "schema": 1,
@@ -196,13 +199,12 @@ def _document(
         "era": options.era.name,
         "accelerator": options.image.accelerator,
         "seed": options.seed,
-        "cut": {"event": run.cut_event, "of": run.workload_events, "sequence": run.state.cut,
+        "cut": {"event": run.cut_event, "of": run.recording.events, "sequence": run.state.cut,
                 "lose": options.loss.value, "lost_writes": run.state.lost_writes,
                 "torn_writes": run.state.torn_writes},
         "plan": {"metas": plan.metas_accepted, "dropped": plan.metas_dropped,
                  "data_parity_stripes": len(plan.replays), "data_only_stripes": len(plan.data_only),
                  "journal_tail": plan.journal_tail, "message": plan.message},
-        "evidence": None if kept is None else str(kept),
         "repeat": repeat,
     }  # fmt: skip
 

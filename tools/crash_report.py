@@ -18,10 +18,6 @@ def report_lines(
     options: CrashOptions, kernel: Kernel, run: CrashRun, kept: Path | None, repeat: str
 ) -> list[str]:
     """Return the whole report: shape, kernel, cut, journal, kernel's words, verdict, seed."""
-    assert run.replayed is not None
-    assert run.recovered is not None
-    assert run.before is not None
-    assert run.verdict is not None
     plan = run.replayed.plan
     said = [line for line in run.recovered.kernel_log if any(word in line for word in _TELLING)]
     lines = [
@@ -65,13 +61,12 @@ def describe_event(trace: Trace, event: Event) -> str:
 
 
 def _cut_lines(options: CrashOptions, run: CrashRun) -> list[str]:
-    assert run.trace is not None
-    assert run.state is not None
-    following = next(e for e in run.trace.events if e.sequence == run.state.cut)
+    following = next(e for e in run.recording.trace.events if e.sequence == run.state.cut)
     return [
         (
-            f"before event {run.cut_event} of {run.workload_events} of the workload"
-            f" ({len(run.workload.writes)} writes): {describe_event(run.trace, following)}"
+            f"before event {run.cut_event} of {run.recording.events} of the workload"
+            f" ({len(run.recording.workload.writes)} writes):"
+            f" {describe_event(run.recording.trace, following)}"
         ),
         (
             f"{run.state.lost_writes} writes lost from the caches and in flight,"
@@ -81,7 +76,6 @@ def _cut_lines(options: CrashOptions, run: CrashRun) -> list[str]:
 
 
 def _verdict_line(run: CrashRun) -> str:
-    assert run.verdict is not None
     count = len(run.verdict.findings)
     if run.verdict.outcome is Outcome.AGREES:
         return "AGREES: the kernel left what the model predicted"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness.campaign.evidence import Evidence
 from harness.campaign.judging import Recorded, Recovered, judge
+from harness.campaign.known_issues import read_known_issues
 from harness.campaign.lab import GuestImage, Session, disk_caches, session
 from harness.campaign.settling import wait_until_settled
 from harness.crash.shape import JOURNAL_NAME, Shape
@@ -23,6 +24,7 @@ from harness.recovery.scan import ScannedMeta
 from harness.storage.array_files import ArrayFiles, read_array, read_metas
 from harness.storage.images import copy_sparse, create_image, write_state
 from harness.storage.replay import Replayed, replay_to
+from harness.verdict.known import with_known_issues
 from harness.verdict.verdict import Verdict
 
 WORKLOAD_BEGINS = "workload begins"
@@ -68,21 +70,32 @@ class CutChoice:
         return round(share * events)
 
 
-@dataclass(slots=True)
-class CrashRun:
-    """What a run has come to so far; what is not reached stays ``None``."""
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A workload that ran on an array, and everything that its disks were asked."""
 
     workload: Workload
-    trace: Trace | None = None
-    cut_event: int = 0
-    workload_events: int = 0
-    state: CrashState | None = None
-    before: ArrayFiles | None = None
-    metas: tuple[ScannedMeta, ...] = ()  # what the scan of the journal goes through
-    replayed: Replayed | None = None
-    recovered: Recovered | None = None
-    verdict: Verdict | None = None
-    timings_s: dict[str, float] = field(default_factory=dict)
+    trace: Trace
+    first_event: int  # sequence number of the workload's first event
+    events: int  # of the workload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrashRun:
+    """One cut of a recording, recovered and judged."""
+
+    recording: Recording
+    state: CrashState
+    before: ArrayFiles
+    metas: tuple[ScannedMeta, ...]  # what the scan of the journal goes through
+    replayed: Replayed
+    recovered: Recovered
+    verdict: Verdict
+
+    @property
+    def cut_event(self) -> int:
+        """How many events of the workload happened."""
+        return self.state.cut - self.recording.first_event
 
 
 def run_crash(options: CrashOptions, evidence: Evidence, *, say: Say) -> CrashRun:
@@ -91,30 +104,50 @@ def run_crash(options: CrashOptions, evidence: Evidence, *, say: Say) -> CrashRu
     Raises:
         GuestLost, HarnessError: there is no verdict; what was gathered is in *evidence*.
     """
-    shape = options.shape
-    workload = random_workload(shape.geometry, seed=options.seed, steps=options.steps)
-    run = CrashRun(workload)
-    say(f"building {shape}")
-    run.trace = _record(options, workload, evidence, say)
-    _cut(options, run, evidence)
-    assert run.state is not None
-    say(f"cutting the power before event {run.cut_event} of {run.workload_events}")
-    _make_images(shape, run.state, evidence.path("before"))
-    run.before = read_array(_images_in(shape, evidence.path("before")))
-    md.require_superblocks_as_asked(run.before.array.superblocks, shape)
+    recording = record(options, evidence, say=say)
+    event = options.cut.pick(recording.events, options.seed)
+    say(f"cutting the power before event {event} of {recording.events}")
+    state = crash_state(
+        recording.trace, recording.first_event + event, options.loss, seed=options.seed
+    )
+    return judge_state(options, recording, state, evidence, say=say)
+
+
+def record(options: CrashOptions, evidence: Evidence, *, say: Say) -> Recording:
+    """Build the array and run its workload, with every request of every disk recorded."""
+    workload = random_workload(options.shape.geometry, seed=options.seed, steps=options.steps)
+    say(f"building {options.shape}")
+    trace = _record(options, workload, evidence, say)
+    first = trace.mark(WORKLOAD_BEGINS).sequence + 1
+    return Recording(workload, trace, first, trace.mark(WORKLOAD_ENDS).sequence - first)
+
+
+def judge_state(
+    options: CrashOptions,
+    recording: Recording,
+    state: CrashState,
+    evidence: Evidence,
+    *,
+    say: Say,
+) -> CrashRun:
+    """Let the model predict and the kernel recover one crash state of a recording; judge it."""
+    _write_cut(options, recording, state, evidence)
+    _make_images(options.shape, state, evidence.path("before"))
+    before = read_array(_images_in(options.shape, evidence.path("before")))
+    md.require_superblocks_as_asked(before.array.superblocks, options.shape)
     say("predicting the recovery")
-    run.metas = read_metas(run.before, options.era)
-    run.replayed = replay_to(
-        run.before, evidence.path("predicted"), era=options.era, seed=options.seed
-    )
+    metas = read_metas(before, options.era)
+    replayed = replay_to(before, evidence.path("predicted"), era=options.era, seed=options.seed)
     say("letting the kernel recover")
-    run.recovered = _recover(options, evidence, say)
+    recovered = _recover(options, evidence, say)
     say("comparing")
-    history = Recorded(run.trace, run.state.cut, workload)
-    run.verdict = judge(
-        run.before, run.replayed, run.metas, run.recovered, history, evidence.folder
-    )
-    return run
+    history = Recorded(recording.trace, state.cut, recording.workload)
+    verdict = judge(before, replayed, metas, recovered, history, evidence.folder)
+    return CrashRun(
+        recording=recording, state=state, before=before, metas=metas,
+        replayed=replayed, recovered=recovered,
+        verdict=with_known_issues(verdict, read_known_issues()),
+    )  # fmt: skip
 
 
 def array_uuid(seed: int) -> str:
@@ -163,19 +196,15 @@ def _record(options: CrashOptions, workload: Workload, evidence: Evidence, say: 
     return decode(trace.read_bytes())
 
 
-def _cut(options: CrashOptions, run: CrashRun, evidence: Evidence) -> None:
-    assert run.trace is not None
-    first = run.trace.mark(WORKLOAD_BEGINS).sequence
-    last = run.trace.mark(WORKLOAD_ENDS).sequence
-    run.workload_events = last - first - 1
-    run.cut_event = options.cut.pick(run.workload_events, options.seed)
-    run.state = crash_state(run.trace, first + 1 + run.cut_event, options.loss, seed=options.seed)
+def _write_cut(
+    options: CrashOptions, recording: Recording, state: CrashState, evidence: Evidence
+) -> None:
     evidence.write_json(
         "cut.json",
         {
-            "cut": run.state.cut, "event": run.cut_event, "of": run.workload_events,
-            "lose": options.loss.value, "lost_writes": run.state.lost_writes,
-            "torn_writes": run.state.torn_writes,
+            "cut": state.cut, "event": state.cut - recording.first_event, "of": recording.events,
+            "lose": options.loss.value, "lost_writes": state.lost_writes,
+            "torn_writes": state.torn_writes,
         },
     )  # fmt: skip
 

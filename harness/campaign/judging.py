@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.crash.history import DiskHistory
+from harness.crash.logged import LoggedMeta, LogHistory
 from harness.crash.trace import Trace
 from harness.crash.workload import Workload
 from harness.hosts.host import CommandResult
-from harness.ondisk.units import BLOCK_BYTES, SECTOR_BYTES, StripeSector
+from harness.ondisk.log import page_checksum
+from harness.ondisk.units import BLOCK_BYTES, SECTOR_BYTES, LogSector, StripeSector
 from harness.recovery.plan import RecoveryPlan
 from harness.recovery.scan import Log, ScannedMeta
 from harness.storage.array_files import ArrayFiles, opened_log
@@ -57,9 +59,9 @@ def judge(
 ) -> Verdict:
     """Judge one recovered crash state; *folder* holds the images before, predicted and after."""
     plan = replayed.plan
-    alive = judge_alive(recovered)
-    if recovered.assembled.status != 0 or not recovered.settled:
-        return verdict_of((alive,))
+    up = (judge_available(before, recovered), judge_alive(recovered))
+    if any(judgement.findings for judgement in up) and not recovered.settled:
+        return verdict_of(up)
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(opened_log(before, replayed.era))
         triples = {
@@ -71,7 +73,7 @@ def judge(
         }
         return verdict_of(
             (
-                alive,
+                *up,
                 judge_members(before.array.geometry, members),
                 _judge_journal(triples[before.journal_label], plan, log, before, members),
                 judge_journal_truth(
@@ -81,24 +83,44 @@ def judge(
         )
 
 
-def judge_alive(recovered: Recovered) -> Judgement:
-    """Judge that the array assembled and stopped as it should, and the kernel did not complain."""
-    oracle = "alive"
+def judge_available(before: ArrayFiles, recovered: Recovered) -> Judgement:
+    """Judge that the complete array assembles without ``--force`` (DESIGN.md section 6, 8)."""
+    oracle = "available"
+    command = recovered.assembled
     findings = []
-    for command in (recovered.assembled, recovered.stopped):
-        if command is None:
-            continue
-        if command.missed_deadline:
-            findings.append(Finding(oracle, f"hangs: {command}", tuple(command.stack.split("\n"))))
-        elif command.status != 0:
-            findings.append(Finding(oracle, str(command), tuple(command.output.splitlines())))
+    if command.status not in (0, None) and not command.missed_deadline:
+        superblocks = before.array.superblocks.values()
+        members = [s.events for s in superblocks if not s.is_journal]
+        facts = {
+            "journal_events_ahead": before.journal.events - max(members),
+            "member_events_apart": max(members) - min(members),
+        }
+        details = (
+            *command.output.strip().splitlines(),
+            f"events: journal {before.journal.events}, members {members}",
+        )
+        findings.append(Finding(oracle, str(command), details, facts))
+    return Judgement(oracle, ("assembled by mdadm without --force",), tuple(findings))
+
+
+def judge_alive(recovered: Recovered) -> Judgement:
+    """Judge that nothing hung, that the array stopped, and that the kernel did not complain."""
+    oracle = "alive"
+    findings = [
+        Finding(oracle, f"hangs: {command}", tuple(command.stack.split("\n")))
+        for command in (recovered.assembled, recovered.stopped)
+        if command is not None and command.missed_deadline
+    ]
+    stopped = recovered.stopped
+    if stopped is not None and stopped.status not in (0, None):
+        findings.append(Finding(oracle, str(stopped), tuple(stopped.output.splitlines())))
     if recovered.assembled.status == 0 and not recovered.settled:
         findings.append(Finding(oracle, "md never wrote down in the superblocks where its log is"))
     complaints = [line for line in recovered.kernel_log if _COMPLAINT.search(line)]
     if complaints:
         findings.append(Finding(oracle, f"the kernel complains: {complaints[0]}"))
     compared = (
-        f"assembled without --force in {recovered.assembled.seconds:.1f} s, and stopped",
+        f"assembly ({recovered.assembled.seconds:.1f} s) and stop came to an end",
         f"{len(recovered.kernel_log)} lines of the kernel's log",
     )
     return Judgement(oracle, compared, tuple(findings))
@@ -129,20 +151,24 @@ def _logged_array(before: ArrayFiles, log: Log, recorded: Recorded) -> LoggedArr
         label: DiskHistory(recorded.trace, recorded.trace.disk_index(Path(label).stem))
         for label in before.array.superblocks
     }
+    logged = LogHistory(
+        history[before.journal_label], data_offset=before.journal.data_offset, seed=log.seed
+    )
 
-    def content_at(slot: int, stripe: StripeSector, scanned: ScannedMeta) -> bytes:
+    def content_at(slot: int, stripe: StripeSector, event: int) -> bytes:
         (label, *_) = before.array.members[slot]
-        logged_at = history[before.journal_label].last_written(
-            _block(before, before.journal_label, scanned.meta.position), scanned.meta.block,
-            before=recorded.cut,
-        )  # fmt: skip
-        at = recorded.cut if logged_at is None else logged_at
-        return history[label].content(_block(before, label, stripe), before=at)
+        return history[label].content(_block(before, label, stripe), before=event)
+
+    def page(meta: LoggedMeta, position: LogSector, checksum: int) -> bytes | None:
+        pages = logged.page(position, near=meta.issued)
+        return next((p for p in pages if page_checksum(log.seed, p) == checksum), None)
 
     return LoggedArray(
-        log=log,
+        ring=log.ring,
         geometry=before.array.geometry,
         workload=recorded.workload,
+        metas=logged.metas(before=recorded.cut),
+        page=page,
         content_at=content_at,
     )
 

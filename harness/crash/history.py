@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from harness.crash.trace import Issue, Operation, Trace
 
 BLOCK_BYTES = 4096
@@ -32,17 +34,17 @@ class DiskHistory:
             _lay_over(content, block * BLOCK_BYTES, issue)
         return bytes(content)
 
-    def last_written(self, block: int, content: bytes, *, before: int) -> int | None:
-        """Return when *content* was last written as that whole block: the issue's sequence."""
-        for issue in reversed(self._by_block.get(block, ())):
+    def written(self, block: int) -> Iterator[tuple[int, bytes]]:
+        """Yield every whole content that the block was written with, and when (its issue)."""
+        for issue in self._by_block.get(block, ()):
             start = block * BLOCK_BYTES - issue.offset
-            if (
-                issue.sequence < before
-                and start >= 0
-                and issue.payload[start : start + BLOCK_BYTES] == content
-            ):
-                return issue.sequence
-        return None
+            content = issue.payload[start : start + BLOCK_BYTES] if start >= 0 else b""
+            if len(content) == BLOCK_BYTES:
+                yield issue.sequence, content
+
+    def blocks(self) -> Iterator[int]:
+        """Yield the number of each block that was ever written."""
+        yield from self._by_block
 
 
 def _lay_over(content: bytearray, start: int, issue: Issue) -> None:

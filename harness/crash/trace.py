@@ -193,13 +193,13 @@ def decode(data: bytes | memoryview) -> Trace:
     """Return the trace in *data*, whatever is torn at its end left out and counted.
 
     Raises:
-        BadTrace: no trace, or one of another version.
+        BadTrace: no trace, one of another version, or a whole record that makes no sense.
     """
     view = memoryview(data)
     disks, start = _decode_header(view)
     events = []
     position = start
-    for event, end in _records(view, start):
+    for event, end in _records(view, start, len(disks)):
         events.append(event)
         position = end
     return Trace(disks, tuple(events), len(view) - position)
@@ -222,32 +222,46 @@ def _decode_header(view: memoryview) -> tuple[tuple[TraceDisk, ...], int]:
     end = _HEAD.size + length + _CRC.size
     if end > len(view) or _CRC.unpack_from(view, end - _CRC.size)[0] != zlib.crc32(text):
         raise BadTrace("its header is damaged")
-    return tuple(_decode_disk(disk) for disk in json.loads(text)["disks"]), end
+    try:
+        return tuple(_decode_disk(disk) for disk in json.loads(text)["disks"]), end
+    except (KeyError, TypeError, ValueError) as wrong:
+        raise BadTrace(f"its header does not describe disks: {wrong!r}") from wrong
 
 
 def _decode_disk(fields: dict[str, Any]) -> TraceDisk:
-    return TraceDisk(
-        fields["name"], fields["size_bytes"], Cache(fields["cache"]), fields["logical_block_bytes"]
-    )
+    size, block = int(fields["size_bytes"]), int(fields["logical_block_bytes"])
+    if size < 0 or block < 1:
+        raise ValueError(f"{size} bytes in blocks of {block}")
+    return TraceDisk(str(fields["name"]), size, Cache(fields["cache"]), block)
 
 
-def _records(view: memoryview, position: int) -> Iterator[tuple[Event, int]]:
+def _records(view: memoryview, position: int, disks: int) -> Iterator[tuple[Event, int]]:
     while position + _RECORD_BYTES <= len(view):
         (checksum,) = _CRC.unpack_from(view, position)
         fields = _RECORD.unpack_from(view, position + _CRC.size)
         end = position + _RECORD_BYTES + fields[0]
         if end > len(view) or zlib.crc32(view[position + _CRC.size : end]) != checksum:
             return
-        yield _decode_event(fields, bytes(view[position + _RECORD_BYTES : end])), end
+        try:
+            event = _decode_event(fields, bytes(view[position + _RECORD_BYTES : end]), disks)
+        except ValueError as wrong:  # whole, as its checksum says: written so, not torn
+            raise BadTrace(f"the record at byte {position}: {wrong}") from wrong
+        yield event, end
         position = end
 
 
-def _decode_event(fields: tuple[int, ...], payload: bytes) -> Event:
+def _decode_event(fields: tuple[int, ...], payload: bytes, disks: int) -> Event:
     _, sequence, request, kind, operation, flags, disk, offset, length, error = fields
-    if kind == _Kind.ISSUE:
-        return Issue(
-            sequence, request, disk, Operation(operation), Flag(flags), offset, length, payload
-        )
+    if kind == _Kind.MARK:
+        return Mark(sequence, payload.decode(errors="replace"))
+    if disk >= disks:
+        raise ValueError(f"disk is {disk}, the trace has {disks} disks")
     if kind == _Kind.COMPLETION:
         return Completion(sequence, request, disk, error)
-    return Mark(sequence, payload.decode(errors="replace"))
+    if kind != _Kind.ISSUE:
+        raise ValueError(f"kind is {kind}, known are 1 to 3")
+    if operation == Operation.WRITE and length != len(payload):
+        raise ValueError(f"a write of {length} bytes has {len(payload)} bytes of data")
+    return Issue(
+        sequence, request, disk, Operation(operation), Flag(flags), offset, length, payload
+    )

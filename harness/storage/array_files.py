@@ -33,6 +33,21 @@ class ArrayFiles:
         return self.array.superblocks[self.journal_label]
 
 
+def read_journaled(paths: Sequence[Path]) -> ArrayFiles:
+    """Put together what is there of an array: its journal at least, members or not.
+
+    Raises:
+        BadImage: no journal among the images, or see ``read_superblocks``, ``put_together``.
+    """
+    if not paths:
+        raise BadInput("no image is given; give the journal's image at least")
+    array = put_together(read_superblocks(paths))
+    if array.journal is None:
+        given = ", ".join(str(path) for path in paths)
+        raise BadImage(f"{given}: none of these is a journal; give the journal's image as well")
+    return ArrayFiles(array, {str(path): path for path in paths}, array.journal)
+
+
 def read_array(paths: Sequence[Path], *, degraded: bool = False) -> ArrayFiles:
     """Put the images of one array together, journal included.
 

@@ -33,16 +33,16 @@ def opened_image(path: Path, *, writable: bool = False) -> Iterator[int]:
         BadImage: no such file, not a regular file, empty, or not a whole number of sectors.
     """
     try:
-        descriptor = os.open(path, os.O_RDWR if writable else os.O_RDONLY)
-    except OSError as error:
-        raise BadImage(f"{path}: cannot be opened: {error.strerror}") from error
-    try:
-        status = os.fstat(descriptor)
+        status = path.stat()  # before it is opened: a fifo would wait, a tape would wind
         if not stat.S_ISREG(status.st_mode):
             kind = "a block device" if stat.S_ISBLK(status.st_mode) else "no regular file"
             raise BadImage(f"{path}: is {kind}; copy it into a file first (dd) and give that")
         if status.st_size == 0:
             raise BadImage(f"{path}: is empty (0 bytes); an image of a member or journal is wanted")
+        descriptor = os.open(path, os.O_RDWR if writable else os.O_RDONLY)
+    except OSError as error:
+        raise BadImage(f"{path}: cannot be opened: {error.strerror}") from error
+    try:
         yield descriptor
     finally:
         os.close(descriptor)

@@ -2,7 +2,8 @@
 
 N disks and one export for marks in one process, so that one counter orders them all. Needs
 ``nbdkit`` (imported there, not installed here) and the standard library; the trace's format comes
-from ``harness.crash.trace``, which has no other needs either.
+from ``harness.crash.trace``, the jitter from ``harness.storage.jitter``, which have no other needs
+either.
 
 Parameter ``config=FILE``: a JSON file with ``trace``, ``disks`` (name, path, size_bytes, cache,
 logical_block_bytes), ``marks`` (the export's name), ``jitter_us`` and ``seed``.
@@ -14,7 +15,6 @@ import ctypes
 import errno
 import json
 import os
-import random
 import threading
 import time
 from dataclasses import dataclass
@@ -35,10 +35,12 @@ from harness.crash.trace import (
     encode_event,
     encode_header,
 )
+from harness.storage.jitter import completion_delay_us
 
 API_VERSION = 2
 MARKS_BYTES = 65536
 
+_ZEROES = bytes(1 << 20)
 _PUNCH_HOLE_KEEP_SIZE = 0x02 | 0x01  # FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -61,7 +63,8 @@ class _Recorder:
         self._jitter_us = jitter_us
         self._seed = seed
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
-        os.write(self._file, encode_header(disks))
+        self._size = 0
+        self._append(encode_header(disks))
 
     def issue(
         self, disk: _Disk, operation: Operation, flags: Flag, offset: int, length: int, data: bytes
@@ -69,7 +72,7 @@ class _Recorder:
         with self._lock:
             self._sequence += 1
             self._request += 1
-            self._append(
+            self._append_event(
                 Issue(
                     self._sequence, self._request, disk.index, operation, flags, offset, length,
                     data,
@@ -79,21 +82,28 @@ class _Recorder:
 
     def complete(self, disk: _Disk, request: int, error: int) -> None:
         if self._jitter_us:
-            delay_us = random.Random(f"{self._seed}:{request}").randrange(self._jitter_us + 1)
+            delay_us = completion_delay_us(
+                seed=self._seed, request=request, jitter_us=self._jitter_us
+            )
             time.sleep(delay_us / 1e6)
         with self._lock:
             self._sequence += 1
-            self._append(Completion(self._sequence, request, disk.index, error))
+            self._append_event(Completion(self._sequence, request, disk.index, error))
 
     def mark(self, text: str) -> None:
         with self._lock:
             self._sequence += 1
-            self._append(Mark(self._sequence, text))
+            self._append_event(Mark(self._sequence, text))
 
-    def _append(self, event: Event) -> None:
-        record = encode_event(event)
+    def _append_event(self, event: Event) -> None:
+        self._append(encode_event(event))
+
+    def _append(self, record: bytes) -> None:
         if os.write(self._file, record) != len(record):
+            # A reader stops at a torn record: one in the middle would hide all that follow.
+            os.ftruncate(self._file, self._size)
             raise OSError(errno.ENOSPC, "the trace cannot grow")
+        self._size += len(record)
 
 
 _config: dict[str, Any] = {}
@@ -241,5 +251,6 @@ def _punch_hole(descriptor: int, offset: int, count: int) -> None:
     done = _libc.fallocate(
         descriptor, _PUNCH_HOLE_KEEP_SIZE, ctypes.c_long(offset), ctypes.c_long(count)
     )
-    if done != 0:
-        _write_all(descriptor, bytes(count), offset)  # a file system without holes
+    if done != 0:  # a file system without holes
+        for written in range(0, count, len(_ZEROES)):
+            _write_all(descriptor, _ZEROES[: count - written], offset + written)

@@ -66,7 +66,7 @@ def judge_journal(journal: ImageTriple, plan: RecoveryPlan) -> Judgement:
     start = journal.superblock.data_offset * SECTOR_BYTES
     length = journal.superblock.data_size * SECTOR_BYTES
     random_seq = plan.empty_meta is not None and plan.empty_meta.seq is None
-    findings = []
+    findings = judge_tail(journal, plan)
     for offset in differing_blocks(
         journal.predicted, journal.after, _clip(journal.extents, start, start + length)
     ):
@@ -74,9 +74,9 @@ def judge_journal(journal: ImageTriple, plan: RecoveryPlan) -> Judgement:
         if random_seq and position == 0 and _is_empty_meta(journal, offset):
             continue
         findings.append(_log_finding(journal, offset, position))
-        if len(findings) == _MOST_FINDINGS:
+        if len(findings) >= _MOST_FINDINGS:
             break
-    findings += judge_outside_log(journal, plan)
+    findings += judge_outside_log(journal)
     compared = (
         f"log area of the journal, {length} bytes, byte for byte"
         + (", but for the sequence that the kernel draws at random" if random_seq else ""),
@@ -85,12 +85,11 @@ def judge_journal(journal: ImageTriple, plan: RecoveryPlan) -> Judgement:
     return Judgement(f"{ORACLE}, journal", compared, tuple(findings))
 
 
-def judge_outside_log(journal: ImageTriple, plan: RecoveryPlan) -> list[Finding]:
-    """Compare what of a journal is not its log: superblock, tail, and the unused areas."""
+def judge_outside_log(journal: ImageTriple) -> list[Finding]:
+    """Compare what of a journal is not its log: superblock but for the tail, unused areas."""
     return [
         *_judge_surroundings(journal, journal.superblock.data_size * SECTOR_BYTES),
         *_judge_superblock(journal, frozenset({"recovery_offset or journal_tail"})),
-        *_judge_tail(journal, plan),
     ]
 
 
@@ -149,7 +148,8 @@ def _judge_superblock(triple: ImageTriple, expected: frozenset[str]) -> list[Fin
     return findings
 
 
-def _judge_tail(journal: ImageTriple, plan: RecoveryPlan) -> list[Finding]:
+def judge_tail(journal: ImageTriple, plan: RecoveryPlan) -> list[Finding]:
+    """Compare the ``journal_tail`` that recovery left in the superblock."""
     at = journal.superblock.at * SECTOR_BYTES
     found = stored_journal_tail(journal.after(at, SUPERBLOCK_BYTES))
     if found == plan.journal_tail:

@@ -7,111 +7,133 @@ as it was when it was logged, the ring arithmetic holds, and the kernel counts w
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import pairwise
 
+from harness.crash.logged import LoggedMeta
 from harness.crash.pattern import SECTOR_BYTES, describe_sector, read_stamp
 from harness.crash.workload import Workload
-from harness.ondisk.log import DataPayload, FlushPayload, ParityPayload
-from harness.ondisk.units import BLOCK_SECTORS, ArraySector, LogSector, StripeSector
+from harness.ondisk.log import (
+    HEADER_BYTES,
+    BrokenPayload,
+    DataPayload,
+    FlushPayload,
+    MetaBlock,
+    ParityPayload,
+    parse_payload,
+)
+from harness.ondisk.units import BLOCK_SECTORS, LogSector, StripeSector
 from harness.recovery.geometry import Geometry
 from harness.recovery.parity import q_syndrome, xor_pages
 from harness.recovery.plan import RecoveryPlan
-from harness.recovery.scan import Log, PlacedPayload, ScannedMeta
+from harness.recovery.scan import Ring, ScannedMeta
 from harness.verdict.verdict import Finding, Judgement
 
 ORACLE = "journal truth"
 
-# A member's page as it was just before the meta block with this content was written to the log.
-ContentAt = Callable[[int, StripeSector, ScannedMeta], bytes]
-
-
-@dataclass(slots=True)
-class _Counts:
-    data_pages: int = 0
-    parity_pages: int = 0
-    metas: int = 0
-    findings: list[Finding] = field(default_factory=list)
+# A member's page just before the event with that sequence number.
+ContentAt = Callable[[int, StripeSector, int], bytes]
+# A page of a logged meta block by its place in the log; None: no write of the trace has it.
+LoggedPage = Callable[[LoggedMeta, LogSector, int], bytes | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoggedArray:
-    """What the judge needs to know of the array beside the log itself."""
+    """What the judge needs to know of an array and of what its journal was ever given."""
 
-    log: Log
+    ring: Ring
     geometry: Geometry
     workload: Workload
+    metas: Sequence[LoggedMeta]  # all that were logged before the cut, by seq
+    page: LoggedPage
     content_at: ContentAt
 
 
 def judge_journal_truth(
-    array: LoggedArray, metas: Sequence[ScannedMeta], plan: RecoveryPlan, kernel_log: Sequence[str]
+    array: LoggedArray, live: Sequence[ScannedMeta], plan: RecoveryPlan, kernel_log: Sequence[str]
 ) -> Judgement:
-    """Judge the live log of a crash state, and what the kernel said of it.
+    """Judge everything that was logged up to a cut, and what the kernel said of what was live.
 
     Args:
-        array: the log and where its contents come from.
-        metas: what a scan of the log accepted.
+        array: the log's whole history, and where its contents come from.
+        live: what a scan of the log goes through after the cut.
         plan: the model's plan for it.
         kernel_log: lines of the kernel's log since the assembly began.
     """
-    counts = _Counts()
-    judge = _Judge(array, counts)
-    live = 0
-    for scanned in metas:
-        live += scanned.log_sectors
-        if scanned.dropped is None:
-            counts.metas += 1
-            judge.take(scanned)
-    if live >= array.log.ring.size:
-        what = f"{live} sectors of live log in a ring of {array.log.ring.size}"
-        counts.findings.append(Finding(ORACLE, what))
-    counts.findings += _judge_message(plan, kernel_log)
+    judge = _Judge(array)
+    for logged in array.metas:
+        judge.take(logged)
+    findings = judge.findings + _judge_ring(array) + _judge_message(plan, kernel_log)
+    sectors = sum(scanned.log_sectors for scanned in live)
+    if sectors >= array.ring.size:
+        findings.append(Finding(ORACLE, f"{sectors} live sectors in a ring of {array.ring.size}"))
     said = plan.message or "nothing: its tail block is bad"
     compared = (
         (
-            f"{counts.metas} meta blocks: sequence, ring and the {counts.data_pages} data and"
-            f" {counts.parity_pages} parity pages that they log"
+            f"{len(array.metas)} meta blocks logged up to the cut, {len(live)} of them live:"
+            f" sequence, ring, {judge.data_pages} data and {judge.parity_pages} parity pages"
         ),
         f"the kernel's own count: {said}",
     )
-    return Judgement(ORACLE, compared, tuple(counts.findings))
+    return Judgement(ORACLE, compared, tuple(findings))
 
 
 class _Judge:
-    def __init__(self, array: LoggedArray, counts: _Counts) -> None:
+    def __init__(self, array: LoggedArray) -> None:
         self._array = array
-        self._counts = counts
-        self._logged: dict[tuple[StripeSector, int], bytes] = {}  # newest logged page so far
+        self._newest: dict[tuple[StripeSector, int], bytes] = {}  # logged page by (stripe, device)
         self._writes = {write.number: write for write in array.workload.writes}
+        self.data_pages = 0
+        self.parity_pages = 0
+        self.findings: list[Finding] = []
 
-    def take(self, scanned: ScannedMeta) -> None:
-        for placed in scanned.payloads:
-            match placed.payload:
-                case DataPayload(location=location):
-                    self._take_data(scanned, location, self._page(placed.pages_at))
-                case ParityPayload(location=location):
-                    self._take_parity(scanned, location, placed)
+    def take(self, logged: LoggedMeta) -> None:
+        block, size = logged.meta.block, logged.meta.meta_size
+        at = self._array.ring.add(logged.meta.position, BLOCK_SECTORS)
+        offset = HEADER_BYTES
+        while offset < size:
+            parsed = parse_payload(block, offset, size)
+            if isinstance(parsed, BrokenPayload):
+                self._object(logged, f"its descriptor at byte {offset}: {parsed.reason}")
+                return
+            payload, length = parsed
+            match payload:
+                case DataPayload():
+                    self._take_data(logged, payload, at)
+                    at = self._array.ring.add(at, payload.size)
+                case ParityPayload():
+                    self._take_parity(logged, payload, at)
+                    at = self._array.ring.add(at, payload.size)
                 case FlushPayload():
                     pass
+                case unknown:
+                    self._object(logged, f"a payload of type {unknown.type}")
+                    return
+            offset += length
 
-    def _page(self, at: LogSector) -> bytes:
-        page = self._array.log.read_block(at)
-        assert page is not None  # the scan read it
+    def _object(self, logged: LoggedMeta, what: str) -> None:
+        self.findings.append(Finding(ORACLE, f"meta block {logged.meta.seq}: {what}"))
+
+    def _page(self, logged: LoggedMeta, at: LogSector, checksum: int) -> bytes | None:
+        page = self._array.page(logged, at, checksum)
+        if page is None:
+            self._object(logged, f"no page with its checksum was ever written at {at}")
         return page
 
-    def _take_data(self, scanned: ScannedMeta, location: ArraySector, page: bytes) -> None:
-        self._counts.data_pages += 1
+    def _take_data(self, logged: LoggedMeta, payload: DataPayload, at: LogSector) -> None:
+        page = self._page(logged, at, payload.checksums[0])
+        if page is None:
+            return
+        self.data_pages += 1
         for number in range(BLOCK_SECTORS):
+            sector = payload.location + number
             content = page[number * SECTOR_BYTES : (number + 1) * SECTOR_BYTES]
-            if reason := self._wrong_sector(location + number, content):
-                what = (
-                    f"meta block {scanned.meta.seq}: data of array sector {location + number}"
-                    f" {reason}: {describe_sector(content)}"
-                )
-                self._counts.findings.append(Finding(ORACLE, what))
+            if reason := self._wrong_sector(sector, content):
+                said = describe_sector(content)
+                self._object(logged, f"data of array sector {sector} {reason}: {said}")
                 break
-        place = self._array.geometry.place(location)
-        self._logged[place.sector, place.device] = page
+        place = self._array.geometry.place(payload.location)
+        self._newest[place.sector, place.device] = page
 
     def _wrong_sector(self, sector: int, content: bytes) -> str | None:
         # A logged page was written, and writes here cover whole pages: zeroes are wrong as well.
@@ -125,30 +147,57 @@ class _Judge:
             return "tells of a write that the workload does not have there"
         return None
 
-    def _take_parity(
-        self, scanned: ScannedMeta, location: StripeSector, placed: PlacedPayload
-    ) -> None:
-        row = self._array.geometry.row_at(location)
-        data = {device: self._content(device, location, scanned) for device in row.data}
+    def _take_parity(self, logged: LoggedMeta, payload: ParityPayload, at: LogSector) -> None:
+        stripe = payload.location
+        row = self._array.geometry.row_at(stripe)
+        data = {device: self._data(device, stripe, logged) for device in row.data}
         wanted = {"P": xor_pages(data.values())}
         if row.qd_idx is not None:
             exponents = self._array.geometry.q_exponents(row)
             wanted["Q"] = q_syndrome({exponents[d]: page for d, page in data.items()})
-        at = placed.pages_at
-        for name, page in wanted.items():
-            self._counts.parity_pages += 1
-            if self._page(at) != page:
-                what = (
-                    f"meta block {scanned.meta.seq}: {name} of stripe {location}"
-                    " is not the parity of its data"
-                )
-                self._counts.findings.append(Finding(ORACLE, what))
-            at = self._array.log.ring.add(at, BLOCK_SECTORS)
+        if len(payload.checksums) != len(wanted):
+            self._object(logged, f"{len(payload.checksums)} parity pages for stripe {stripe}")
+            return
+        for (name, parity), checksum in zip(wanted.items(), payload.checksums, strict=True):
+            page = self._page(logged, at, checksum)
+            self.parity_pages += 1
+            if page is not None and page != parity:
+                self._object(logged, f"{name} of stripe {stripe} is not the parity of its data")
+            at = self._array.ring.add(at, BLOCK_SECTORS)
 
-    def _content(self, device: int, stripe: StripeSector, scanned: ScannedMeta) -> bytes:
-        """Return a data page as it was then: logged before, or else as the member had it."""
-        logged = self._logged.get((stripe, device))
-        return self._array.content_at(device, stripe, scanned) if logged is None else logged
+    def _data(self, device: int, stripe: StripeSector, logged: LoggedMeta) -> bytes:
+        """Return a data page as it was then: the newest one logged, or else the member's."""
+        page = self._newest.get((stripe, device))
+        return self._array.content_at(device, stripe, logged.issued) if page is None else page
+
+
+def _judge_ring(array: LoggedArray) -> list[Finding]:
+    """Each meta block follows on the one before, but for a new start, which is an empty one."""
+    findings = []
+    for before, after in pairwise(array.metas):
+        if after.meta.meta_size == HEADER_BYTES and after.meta.seq != before.meta.seq + 1:
+            continue  # an assembly or the creation jumps ahead and begins with an empty meta
+        wanted = array.ring.add(before.meta.position, BLOCK_SECTORS + _page_sectors(before.meta))
+        if (after.meta.seq, after.meta.position) != (before.meta.seq + 1, wanted):
+            what = (
+                f"meta block {after.meta.seq} at {after.meta.position} does not follow on"
+                f" {before.meta.seq}, whose end is at {wanted}"
+            )
+            findings.append(Finding(ORACLE, what))
+    return findings
+
+
+def _page_sectors(meta: MetaBlock) -> int:
+    total, offset = 0, HEADER_BYTES
+    while offset < meta.meta_size:
+        parsed = parse_payload(meta.block, offset, meta.meta_size)
+        if isinstance(parsed, BrokenPayload):
+            break
+        payload, length = parsed
+        if isinstance(payload, DataPayload | ParityPayload):
+            total += payload.size
+        offset += length
+    return total
 
 
 def _judge_message(plan: RecoveryPlan, kernel_log: Sequence[str]) -> list[Finding]:

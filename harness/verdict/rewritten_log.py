@@ -10,12 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from harness.ondisk.log import FlushPayload, MetaBlock, ParityPayload
+from harness.ondisk.log import (
+    FlushPayload,
+    MetaBlock,
+    ParityPayload,
+    Rejected,
+    parse_meta_block,
+)
+from harness.ondisk.superblock import SUPERBLOCK_BYTES, stored_journal_tail
 from harness.ondisk.units import BLOCK_BYTES, BLOCK_SECTORS, SECTOR_BYTES, LogSector, StripeSector
 from harness.recovery.geometry import Geometry
 from harness.recovery.plan import RecoveryPlan, rewritten_block
 from harness.recovery.scan import Log, ScannedMeta, load_log, scan_log
-from harness.verdict.differential import ORACLE, ImageTriple, judge_outside_log
+from harness.verdict.differential import ORACLE, ImageTriple, judge_outside_log, judge_tail
 from harness.verdict.verdict import Finding, Judgement
 
 ReadMember = Callable[[int, StripeSector], bytes]  # a page of a slot, as predicted
@@ -38,29 +45,61 @@ def judge_rewritten_journal(
         geometry: of the array.
         read_predicted: gives a member's page as the model predicted it.
     """
-    findings: list[Finding] = []
+    tail, findings = _judge_moved_tail(journal, plan, before)
+    reclaimed = before.ring.distance(plan.journal_tail, tail)
     explained: set[LogSector] = set()
     for position, block in _rewritten_blocks(plan, before):
         explained.add(position)
-        if _block_at(journal, position) != block:
+        found = _block_at(journal, position)
+        gone = before.ring.distance(plan.journal_tail, position) < reclaimed and not any(found)
+        if found != block and not gone:
             what = f"{journal.label}: log sector {position} is not the data-only stripe rewritten"
             findings.append(Finding(ORACLE, what))
-    for scanned in _later_metas(journal, plan, before):
+    for scanned in _later_metas(journal, plan, before, tail):
         explained.update(_covered(scanned, before))
         findings += _judge_later(journal, scanned, plan, geometry, read_predicted, before)
     unexplained = [
-        position for position in _changed_blocks(journal, before) if position not in explained
+        position
+        for position in _changed_blocks(journal, before)
+        if position not in explained
+        and (
+            before.ring.distance(plan.journal_tail, position) >= reclaimed
+            or any(_block_at(journal, position))
+        )
     ]
     for position in unexplained[:3]:
         what = f"{journal.label}: log sector {position} was changed, and nothing explains it"
         findings.append(Finding(ORACLE, what))
-    findings += judge_outside_log(journal, plan)
+    findings += judge_outside_log(journal)
+    moved = f", moved on to {tail} by the kernel's own reclaim" if reclaimed else ""
     compared = (
         f"{len(plan.rewritten)} rewritten meta blocks and their pages, byte for byte",
         f"{len(explained)} blocks of the log explained, all others unchanged",
-        f"journal_tail in its superblock: {plan.journal_tail}",
+        f"journal_tail in its superblock: {plan.journal_tail}{moved}",
     )
     return Judgement(f"{ORACLE}, journal", compared, tuple(findings))
+
+
+def _judge_moved_tail(
+    journal: ImageTriple, plan: RecoveryPlan, before: Log
+) -> tuple[LogSector, list[Finding]]:
+    """Return the tail on disk. It is the planned one, or further on where the log was short.
+
+    While it writes data-only stripes out, the kernel may reclaim what it has just logged
+    (``r5l_do_reclaim``): the tail is then on a later meta block, all stripes before it are on the
+    members, and the range between is discarded. Whether a recovery from there leaves the members
+    as predicted follows from what is compared: every page logged behind it.
+    """
+    at = journal.superblock.at * SECTOR_BYTES
+    tail = stored_journal_tail(journal.after(at, SUPERBLOCK_BYTES))
+    if tail == plan.journal_tail:
+        return tail, []
+    block = _block_at(journal, tail) if tail < before.ring.size else bytes(BLOCK_BYTES)
+    meta = parse_meta_block(block, seed=before.seed, seq=None, position=tail)
+    first = plan.rewritten[0].seq
+    if isinstance(meta, Rejected) or not 0 < meta.seq - first < before.ring.size:
+        return plan.journal_tail, judge_tail(journal, plan)
+    return tail, []
 
 
 def _rewritten_blocks(plan: RecoveryPlan, before: Log) -> Iterator[tuple[LogSector, bytes]]:
@@ -72,18 +111,25 @@ def _rewritten_blocks(plan: RecoveryPlan, before: Log) -> Iterator[tuple[LogSect
             yield target, page
 
 
-def _later_metas(journal: ImageTriple, plan: RecoveryPlan, before: Log) -> Iterator[ScannedMeta]:
-    """Follow the log as the kernel left it, from the first rewritten meta; yield what follows."""
+def _later_metas(
+    journal: ImageTriple, plan: RecoveryPlan, before: Log, tail: LogSector
+) -> Iterator[ScannedMeta]:
+    """Follow the log as the kernel left it; yield what is not a rewritten meta.
+
+    From the first rewritten one on, or from the tail where the blocks before it were discarded.
+    """
+    intact = any(_block_at(journal, plan.journal_tail))
     after = replace(
         before,
         read_block=lambda position: _block_at(journal, position),
-        journal_tail=plan.rewritten[0].position,
+        journal_tail=plan.journal_tail if intact else tail,
     )
-    tail = load_log(after)
-    if not isinstance(tail, MetaBlock):
+    first = load_log(after)
+    if not isinstance(first, MetaBlock):
         return
-    for number, scanned in enumerate(scan_log(after, tail)):
-        if number >= len(plan.rewritten):
+    rewritten = {meta.position for meta in plan.rewritten}
+    for scanned in scan_log(after, first):
+        if scanned.meta.position not in rewritten:
             yield scanned
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from harness.errors import EXIT_AGREES, EXIT_DIFFERS, EXIT_LOST
 
@@ -34,6 +35,7 @@ class Finding:
     oracle: str
     what: str  # one sentence
     details: tuple[str, ...] = ()  # lines below it
+    facts: Mapping[str, int] = field(default_factory=dict)  # figures for `known` to match
 
 
 @dataclass(frozen=True, slots=True)

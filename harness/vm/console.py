@@ -42,10 +42,14 @@ def diagnose(console: Path, *, doing: str, ended: int | None, waited_s: float) -
     every = last_lines(console, 10_000)
     tail = "".join(f"\n  | {line}" for line in every[-LAST_LINES:]) or "\n  | (nothing)"
     where = f"{doing}; console ({console}):{tail}"
-    if any(_PANIC.search(line) for line in every):
-        return GuestPanicked(f"guest: its kernel panicked while {where}")
-    if any(_OOPS.search(line) for line in every):
-        return GuestOopsed(f"guest: its kernel oopsed while {where}")
+    if panic := _first(_PANIC, every):
+        return GuestPanicked(f"guest: its kernel panicked ({panic}) while {where}")
+    if oops := _first(_OOPS, every):
+        return GuestOopsed(f"guest: its kernel oopsed ({oops}) while {where}")
     if ended is not None:
         return GuestVanished(f"guest: QEMU ended with status {ended} while {where}")
     return DeadlineMissed(f"guest: no answer within {waited_s:.0f} s while {where}")
+
+
+def _first(pattern: re.Pattern[str], lines: list[str]) -> str | None:
+    return next((line.partition("] ")[2] or line for line in lines if pattern.search(line)), None)

@@ -74,7 +74,7 @@ class Guest:
         )  # fmt: skip
         result = CommandResult(
             self.name, tuple(argv), answer["status"], answer["output"], answer["seconds"],
-            answer["stack"] or "(no stack)" if answer["timed_out"] else "",
+            answer["stack"],
         )  # fmt: skip
         self.commands.append(result)
         return result

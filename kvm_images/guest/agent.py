@@ -55,23 +55,21 @@ def run(*, argv: list[str], deadline_s: float, stdin: str = "") -> Answer:
             start_new_session=True,
         )  # fmt: skip
     except OSError as error:
-        return {"status": 127, "output": f"{argv[0]}: {error.strerror}", "seconds": 0.0}
+        return _ended(127, f"{argv[0]}: {error.strerror}", 0.0)
     output = bytearray()
-    timed_out = not _collect(process, stdin.encode(), output, began + deadline_s)
     stack = ""
-    if timed_out:
+    if not _collect(process, stdin.encode(), output, began + deadline_s):
         stack = _stack_of(process.pid)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(1.0)
-    return {
-        "status": process.poll(),
-        "timed_out": timed_out,
-        "stack": stack,
-        "output": output.decode(errors="replace"),
-        "seconds": time.monotonic() - began,
-    }
+    said = output.decode(errors="replace")
+    return _ended(process.poll(), said, time.monotonic() - began, stack)
+
+
+def _ended(status: int | None, output: str, seconds: float, stack: str = "") -> Answer:
+    return {"status": status, "output": output, "seconds": seconds, "stack": stack}
 
 
 def read_file(*, path: str) -> Answer:
@@ -115,7 +113,7 @@ def mark_kernel_log(*, marker: str) -> Answer:
 
 def kernel_log(*, since: str = "") -> Answer:
     """Return the kernel's log, or what came after the line of marker *since*."""
-    lines = []
+    lines: list[str] = []
     descriptor = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
     try:
         while True:
@@ -274,9 +272,10 @@ def _collect(
 
 
 def _stack_of(pid: int) -> str:
+    """Return where a process is in the kernel; never empty."""
     try:
         with open(f"/proc/{pid}/stack", encoding="ascii", errors="replace") as stack:
-            return stack.read()
+            return stack.read().strip() or "not in the kernel"
     except OSError as error:
         return f"no stack: {error.strerror}"
 

@@ -1,0 +1,1 @@
+"""Journals from real kernels, with what those kernels made of them."""

@@ -1,0 +1,256 @@
+"""One real recovery, tampered with in every way that an oracle exists for: each must turn red."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from harness.campaign.crash import CrashRun
+from harness.campaign.judging import Recorded, Recovered, judge
+from harness.crash.shape import Shape
+from harness.hosts.host import CommandResult
+from harness.ondisk.crc import uuid_checksum
+from harness.ondisk.log import build_meta_block
+from harness.ondisk.superblock import with_journal_tail
+from harness.ondisk.units import BLOCK_BYTES, SECTOR_BYTES, LogSector
+from harness.storage.images import read_superblock
+from harness.verdict.verdict import Outcome, Verdict
+from testcases.lab import Lab, assert_agrees
+
+pytestmark = pytest.mark.guest
+
+
+@dataclass(frozen=True)
+class Case:
+    """A judged run whose images can be copied, tampered with, and judged again."""
+
+    run: CrashRun
+    folder: Path
+
+    def judge_tampered(
+        self,
+        place: Path,
+        tamper: Callable[[Path], None] = lambda _: None,
+        *,
+        recovered: Recovered | None = None,
+        recorded: Recorded | None = None,
+    ) -> Verdict:
+        """Judge a copy of the images after *tamper* had its way with them."""
+        folder = place / "tampered"
+        shutil.copytree(self.folder, folder)
+        tamper(folder)
+        run = self.run
+        return judge(
+            run.before, run.replayed, run.metas, recovered or run.recovered,
+            recorded or Recorded(run.recording.trace, run.state.cut, run.recording.workload),
+            folder,
+        )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def case(lab: Lab, kernel: str) -> Case:
+    options = lab.options(kernel, Shape(), seed=61)
+    recording = lab.record(options)
+    run = lab.cut(options, recording, 0.8)
+    assert_agrees(run)
+    assert run.verdict.outcome is Outcome.AGREES
+    assert len(run.replayed.plan.replays) > 2
+    folder = Path(next(iter(run.before.paths.values()))).parent.parent
+    return Case(run, folder)
+
+
+def test_untouched_it_agrees(case: Case, tmp_path: Path) -> None:
+    assert case.judge_tampered(tmp_path).outcome is Outcome.AGREES
+
+
+def test_a_flipped_byte_in_recovered_data_is_named(case: Case, tmp_path: Path) -> None:
+    stripe, device, data = replayed_page(case, parity=False)
+
+    def tamper(folder: Path) -> None:
+        flip(folder / f"after/member{device}.img", member_offset(case, device, stripe) + 700)
+
+    verdict = case.judge_tampered(tmp_path, tamper)
+    assert_red(verdict, "differential", f"member {device} ", f"data of array sector {data}")
+    assert "damaged sector of the workload" in details(verdict)
+    assert "write " in details(verdict)
+
+
+def test_wrong_parity_is_named(case: Case, tmp_path: Path) -> None:
+    stripe, device, _ = replayed_page(case, parity=True)
+
+    def tamper(folder: Path) -> None:
+        flip(folder / f"after/member{device}.img", member_offset(case, device, stripe))
+
+    verdict = case.judge_tampered(tmp_path, tamper)
+    assert_red(verdict, "differential", f"member {device} ", f"P of stripe {stripe}")
+
+
+def test_a_flipped_byte_where_nothing_was_replayed_is_named(case: Case, tmp_path: Path) -> None:
+    last = case.run.before.array.geometry.component_sectors - 1
+    at = member_offset(case, 1, last) + 511
+
+    def tamper(folder: Path) -> None:
+        flip(folder / "after/member1.img", at)
+
+    assert_red(
+        case.judge_tampered(tmp_path, tamper), "differential", "member 1 ", f"sector {last - 7}"
+    )
+
+
+def test_a_dropped_replay_write_is_named(case: Case, tmp_path: Path) -> None:
+    """Put one page back to what it was before recovery, as if the kernel had not replayed it."""
+    dropped = 0
+    for replay in case.run.replayed.plan.replays:
+        for device, _ in replay.pages:
+            name = f"member{device}.img"
+            at = member_offset(case, device, replay.stripe)
+            old = read_at(case.folder / "before" / name, at)
+            if old == read_at(case.folder / "after" / name, at):
+                continue
+            folder = tmp_path / str(dropped)
+            folder.mkdir()
+
+            def tamper(tampered: Path, name: str = name, at: int = at, old: bytes = old) -> None:
+                write_at(tampered / "after" / name, at, old)
+
+            assert_red(
+                case.judge_tampered(folder, tamper), "differential", f"stripe {replay.stripe}"
+            )
+            dropped += 1
+            if dropped == 3:
+                return
+    assert dropped, "recovery changed no page at all: this case proves nothing"
+
+
+def test_a_wrong_end_position_is_named(case: Case, tmp_path: Path) -> None:
+    """The empty meta block one block further, and the tail on it, all checksums right."""
+    end = case.run.replayed.plan.empty_meta
+    assert end is not None
+    assert end.seq is not None
+    wrong = LogSector(end.position + 8)
+    block = build_meta_block(
+        seed=uuid_checksum(case.run.before.array.set_uuid), seq=end.seq, position=wrong
+    )
+
+    def tamper(folder: Path) -> None:
+        path = folder / "after/journal.img"
+        start = case.run.before.journal.data_offset * SECTOR_BYTES
+        write_at(path, start + end.position * SECTOR_BYTES, bytes(BLOCK_BYTES))
+        write_at(path, start + wrong * SECTOR_BYTES, block)
+        superblock = read_superblock(path)
+        write_at(path, superblock.at * SECTOR_BYTES, with_journal_tail(superblock, wrong))
+
+    verdict = case.judge_tampered(tmp_path, tamper)
+    assert_red(verdict, "differential", f"journal_tail is {wrong}")
+    assert any(f"log sector {wrong}" in finding.what for finding in verdict.findings)
+
+
+def test_a_superblock_field_that_must_not_change_is_named(case: Case, tmp_path: Path) -> None:
+    def tamper(folder: Path) -> None:
+        flip(folder / "after/member2.img", 4096 + 208)  # resync_offset: a resync would follow
+
+    assert_red(case.judge_tampered(tmp_path, tamper), "differential", "resync_offset")
+
+
+def test_a_write_outside_data_and_superblock_is_named(case: Case, tmp_path: Path) -> None:
+    def tamper(folder: Path) -> None:
+        flip(folder / "after/member0.img", 300 * SECTOR_BYTES)
+
+    assert_red(case.judge_tampered(tmp_path, tamper), "differential", "outside superblock and data")
+
+
+def test_another_count_in_the_kernels_log_is_red(case: Case, tmp_path: Path) -> None:
+    log = tuple(
+        line.replace("recovering 0 data-only", "recovering 1 data-only")
+        for line in case.run.recovered.kernel_log
+    )
+    verdict = case.judge_tampered(tmp_path, recovered=replace(case.run.recovered, kernel_log=log))
+    assert_red(verdict, "journal truth", "the kernel said")
+
+
+def test_a_silent_kernel_is_red(case: Case, tmp_path: Path) -> None:
+    verdict = case.judge_tampered(tmp_path, recovered=replace(case.run.recovered, kernel_log=()))
+    assert_red(verdict, "journal truth", "the kernel said nothing")
+
+
+def test_a_journal_that_holds_what_nobody_wrote_is_red(case: Case, tmp_path: Path) -> None:
+    recording = case.run.recording
+    other = replace(recording.workload, seed=recording.workload.seed + 1)
+    verdict = case.judge_tampered(
+        tmp_path, recorded=Recorded(recording.trace, case.run.state.cut, other)
+    )
+    assert_red(verdict, "journal truth", "nothing that the workload wrote")
+
+
+def test_a_kernel_complaint_is_red(case: Case, tmp_path: Path) -> None:
+    log = (*case.run.recovered.kernel_log, "[    9.000000] WARNING: CPU: 0 PID: 1 at raid5.c:1")
+    verdict = case.judge_tampered(tmp_path, recovered=replace(case.run.recovered, kernel_log=log))
+    assert_red(verdict, "alive", "the kernel complains")
+
+
+def test_a_hang_in_assembly_is_red_with_its_stack(case: Case, tmp_path: Path) -> None:
+    hung = CommandResult("guest", ("mdadm", "--assemble"), None, "", 120.0, "md_start\nr5l_start")
+    recovered = replace(case.run.recovered, assembled=hung, settled=False, stopped=None)
+    verdict = case.judge_tampered(tmp_path, recovered=recovered)
+    assert_red(verdict, "alive", "hangs")
+    assert "r5l_start" in details(verdict)
+
+
+def test_an_array_that_does_not_assemble_is_red(case: Case, tmp_path: Path) -> None:
+    refused = CommandResult("guest", ("mdadm", "--assemble"), 1, "mdadm: no", 0.1)
+    recovered = replace(case.run.recovered, assembled=refused, settled=False, stopped=None)
+    assert_red(case.judge_tampered(tmp_path, recovered=recovered), "available", "mdadm: no")
+
+
+def test_an_array_that_does_not_stop_is_red(case: Case, tmp_path: Path) -> None:
+    busy = CommandResult("guest", ("mdadm", "--stop"), 1, "mdadm: fail to stop", 0.1)
+    recovered = replace(case.run.recovered, stopped=busy)
+    assert_red(case.judge_tampered(tmp_path, recovered=recovered), "alive", "fail to stop")
+
+
+def assert_red(verdict: Verdict, oracle: str, *words: str) -> None:
+    assert verdict.outcome is Outcome.DIFFERS
+    assert verdict.exit_status == 1
+    first = verdict.findings[0]
+    assert first.oracle == oracle
+    for word in words:
+        assert word in first.what, first
+
+
+def details(verdict: Verdict) -> str:
+    return "\n".join(verdict.findings[0].details)
+
+
+def replayed_page(case: Case, *, parity: bool) -> tuple[int, int, int]:
+    """Return stripe, device and array sector (-1 for parity) of one page that was replayed."""
+    geometry = case.run.before.array.geometry
+    for replay in case.run.replayed.plan.replays:
+        for device, _ in replay.pages:
+            sector = geometry.array_sector(device, replay.stripe)
+            if (sector is None) == parity:
+                return replay.stripe, device, -1 if sector is None else sector
+    raise AssertionError("nothing was replayed")
+
+
+def member_offset(case: Case, device: int, sector: int) -> int:
+    (label, *_) = case.run.before.array.members[device]
+    return (case.run.before.array.superblocks[label].data_offset + sector) * SECTOR_BYTES
+
+
+def flip(path: Path, offset: int) -> None:
+    write_at(path, offset, bytes([read_at(path, offset, 1)[0] ^ 1]))
+
+
+def read_at(path: Path, offset: int, length: int = BLOCK_BYTES) -> bytes:
+    with path.open("rb") as file:
+        return os.pread(file.fileno(), length, offset)
+
+
+def write_at(path: Path, offset: int, content: bytes) -> None:
+    with path.open("r+b") as file:
+        os.pwrite(file.fileno(), content, offset)

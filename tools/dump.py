@@ -1,0 +1,155 @@
+"""`tools/mdjournal dump`: print a write journal."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.ondisk.log import DataPayload, FlushPayload, ParityPayload
+from harness.recovery.era import era_named
+from harness.recovery.members import Array, format_uuid
+from harness.recovery.plan import RecoveryPlan
+from harness.recovery.scan import PlacedPayload, ScannedMeta
+from harness.storage.array_files import ArrayFiles, read_journaled, read_metas
+from harness.storage.replay import plan_of
+from harness.verdict.journal_text import journal_lines, plan_lines
+from tools.offline_options import era_option, images_argument
+
+
+@click.command()
+@images_argument
+@era_option
+@click.option("--all", "whole", is_flag=True, help="Print every meta block, not the ends only.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document, always whole.")
+def dump(*, images: tuple[Path, ...], era_name: str, whole: bool, as_json: bool) -> None:
+    """Print the write journal among the IMAGEs: what it holds, where it ends, what follows.
+
+    Members are not needed; those that are given are checked to be of the same array.
+    """
+    era = era_named(era_name)
+    files = read_journaled(images)
+    metas = read_metas(files, era)
+    plan = plan_of(files, era)
+    if as_json:
+        click.echo(json.dumps(_document(files, metas, plan, era_name), indent=1))
+        return
+    for line in _array_lines(files):
+        click.echo(line)
+    for line in journal_lines(metas, plan, files.array.geometry, whole=whole):
+        click.echo(line)
+    click.echo(f"recovery ({era_name} and what follows it):")
+    for line in plan_lines(plan):
+        click.echo(f"  {line}")
+
+
+def _array_lines(files: ArrayFiles) -> list[str]:
+    array, journal = files.array, files.journal
+    geometry = array.geometry
+    present = ", ".join(
+        f"{slot}: {'+'.join(Path(name).name for name in names)}"
+        for slot, names in sorted(array.members.items())
+    )
+    return [
+        f"array    {format_uuid(array.set_uuid)} {_name(array)}",
+        (
+            f"         RAID-{geometry.level:d} {geometry.layout.name}, {geometry.raid_disks}"
+            f" members of {geometry.component_sectors} sectors, chunk {geometry.chunk_sectors}"
+            " sectors"
+        ),
+        f"members  {present or 'none given'}{_gaps(array)}",
+        (
+            f"journal  {Path(files.journal_label).name}: {journal.data_size} sectors, tail"
+            f" {journal.journal_tail}, {journal.events} events"
+        ),
+    ]
+
+
+def _name(array: Array) -> str:
+    return array.superblocks[array.freshest].set_name.decode(errors="replace")
+
+
+def _gaps(array: Array) -> str:
+    parts = []
+    if array.absent:
+        parts.append(f"failed or empty: {', '.join(map(str, array.absent))}")
+    if array.missing:
+        parts.append(f"not given: {', '.join(map(str, array.missing))}")
+    return f" ({'; '.join(parts)})" if parts else ""
+
+
+def _document(
+    files: ArrayFiles, metas: tuple[ScannedMeta, ...], plan: RecoveryPlan, era_name: str
+) -> dict[str, Any]:
+    array, journal, geometry = files.array, files.journal, files.array.geometry
+    return {
+        "schema": 1,
+        "era": era_name,
+        "array": {
+            "uuid": format_uuid(array.set_uuid), "name": _name(array), "level": int(geometry.level),
+            "layout": geometry.layout.name, "raid_disks": geometry.raid_disks,
+            "chunk_sectors": geometry.chunk_sectors,
+            "component_sectors": geometry.component_sectors,
+            "members": {str(slot): list(names) for slot, names in sorted(array.members.items())},
+            "failed_or_empty": list(array.absent), "not_given": list(array.missing),
+        },
+        "journal": {
+            "image": files.journal_label, "data_offset_sectors": journal.data_offset,
+            "data_size_sectors": journal.data_size, "journal_tail": journal.journal_tail,
+            "events": journal.events,
+        },
+        "metas": [_meta_document(scanned) for scanned in metas],
+        "end": _end_document(plan),
+        "recovery": _plan_document(plan),
+    }  # fmt: skip
+
+
+def _meta_document(scanned: ScannedMeta) -> dict[str, Any]:
+    return {
+        "position": scanned.meta.position, "seq": scanned.meta.seq,
+        "meta_size": scanned.meta.meta_size, "log_sectors": scanned.log_sectors,
+        "dropped": None if scanned.dropped is None else scanned.dropped.reason,
+        "payloads": [_payload_document(placed) for placed in scanned.payloads],
+    }  # fmt: skip
+
+
+def _payload_document(placed: PlacedPayload) -> dict[str, Any]:
+    payload = placed.payload
+    common = {"flags": payload.flags, "size": payload.size}
+    match payload:
+        case DataPayload() | ParityPayload():
+            kind = "data" if isinstance(payload, DataPayload) else "parity"
+            return {
+                "type": kind, **common, "location": payload.location,
+                "pages_at": placed.pages_at,
+                "checksums": [f"{checksum:08x}" for checksum in payload.checksums],
+            }  # fmt: skip
+        case FlushPayload():
+            return {"type": "flush", **common, "stripes": list(payload.stripes)}
+        case unknown:
+            return {"type": unknown.type, **common}
+
+
+def _end_document(plan: RecoveryPlan) -> dict[str, Any]:
+    rejected = plan.created if plan.ended is None else plan.ended.rejected
+    if rejected is None:
+        assert plan.ended is not None
+        return {"position": plan.ended.position, "check": "unreadable"}
+    return {
+        "position": rejected.at, "check": rejected.fault.value, "found": rejected.found,
+        "wanted": rejected.wanted,
+    }  # fmt: skip
+
+
+def _plan_document(plan: RecoveryPlan) -> dict[str, Any]:
+    empty = plan.empty_meta
+    return {
+        "message": plan.message,
+        "creates_new_log": plan.created is not None,
+        "data_parity_stripes": [replay.stripe for replay in plan.replays],
+        "data_only_stripes": [stripe.stripe for stripe in plan.data_only],
+        "empty_meta": None if empty is None else {"position": empty.position, "seq": empty.seq},
+        "journal_tail": plan.journal_tail,
+    }

@@ -1,0 +1,63 @@
+"""`tools/mdjournal images`: list, build and remove what guests boot."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from harness.storage.directories import cache_root
+from kvm_images import kernels, store, tiny_guest
+from kvm_images.userland import userland
+
+
+@click.group()
+def images() -> None:
+    """List, build and remove the guests' images and the saved guests."""
+
+
+@images.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def list_images(*, as_json: bool) -> None:
+    """Show what is in the cache."""
+    rows = [
+        {"kind": kind, "name": path.name, "size_bytes": path.stat().st_size}
+        for kind, path in _cached()
+    ]
+    if as_json:
+        click.echo(json.dumps({"schema": 1, "images": rows}, indent=1))
+        return
+    click.echo(f"{'KIND':<12} {'SIZE':>8}  NAME")
+    for row in rows:
+        click.echo(f"{row['kind']:<12} {_mib(row['size_bytes']):>8}  {row['name']}")
+
+
+@images.command("build")
+@click.option("--kernel", "name", default=kernels.DEFAULT, show_default=True)
+def build_image(*, name: str) -> None:
+    """Build the tiny guest for a kernel, everything that it needs fetched."""
+    kernel = store.resolve(name, say=click.echo)
+    guest = tiny_guest.build(kernel, userland(say=click.echo))
+    click.echo(f"{guest.path} ({_mib(guest.path.stat().st_size)}, sha256 {guest.identity})")
+
+
+@images.command("remove")
+def remove_images() -> None:
+    """Remove built images and saved guests; they are made anew when they are needed."""
+    for _, path in _cached():
+        path.unlink(missing_ok=True)
+        click.echo(f"removed {path.name}")
+
+
+def _cached() -> list[tuple[str, Path]]:
+    places = (("tiny guest", "guests", "*.cpio"), ("saved guest", "saved-guests", "*.state"))
+    return [
+        (kind, path)
+        for kind, folder, pattern in places
+        for path in sorted((cache_root() / folder).glob(pattern))
+    ]
+
+
+def _mib(size_bytes: object) -> str:
+    return f"{int(str(size_bytes)) / 2**20:.0f} MiB"
