@@ -20,6 +20,8 @@ from kvm_images.kernels import Kernel
 from kvm_images.modules import ModuleTree
 from kvm_images.userland import Userland
 
+KEPT_IMAGES = 24  # 16 MB each
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 GUEST = Path(__file__).resolve().parent / "guest"
 
@@ -64,7 +66,16 @@ def build(kernel: Kernel, userland: Userland) -> TinyGuest:
             temporary.write_bytes(archive)
         with replacing(stamp) as temporary:
             temporary.write_text(identity + "\n")
+        _prune(target.parent)
     return TinyGuest(target, identity)
+
+
+def _prune(folder: Path) -> None:
+    """Remove the oldest images: each is of a kernel, or of this project's files, as they were."""
+    images = sorted(folder.glob("tiny-*.cpio"), key=lambda path: path.stat().st_mtime)
+    for image in images[:-KEPT_IMAGES]:
+        image.unlink(missing_ok=True)
+        image.with_suffix(".sha256").unlink(missing_ok=True)
 
 
 def _key(kernel: Kernel, userland: Userland) -> str:

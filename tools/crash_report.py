@@ -21,7 +21,7 @@ def report_lines(
     plan = run.replayed.plan
     said = [line for line in run.recovered.kernel_log if any(word in line for word in _TELLING)]
     lines = [
-        f"shape      {options.shape}",
+        *_section("shape", str(options.shape).split("; ")),
         (
             f"kernel     {kernel.release} ({kernel.version}), recovery of era {options.era.name},"
             f" guest on {options.image.accelerator.upper()}"
@@ -83,8 +83,12 @@ def _verdict_line(run: CrashRun) -> str:
 
 
 def _compared(judgement: Judgement) -> list[str]:
-    mark = "differs" if judgement.findings else "agrees"
-    return [f"{judgement.oracle} ({mark}): {'; '.join(judgement.compared)}"]
+    mark = "DIFFERS" if judgement.findings else "agrees"
+    lines = []
+    for number, what in enumerate(judgement.compared):
+        head = f"{judgement.oracle:<22} {mark:<8}" if number == 0 else " " * 31
+        lines.append(f"{head}{what}")
+    return lines
 
 
 def _section(title: str, lines: list[str]) -> list[str]:

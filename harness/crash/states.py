@@ -139,6 +139,7 @@ def _surviving_part(issue: Issue, block_bytes: int, choice: random.Random) -> Ra
     kind = choice.randrange(3)
     if kind < 2 or issue.length <= block_bytes:
         return whole if kind % 2 else ()
-    blocks = range(issue.offset, issue.offset + issue.length, block_bytes)
-    kept = [offset for offset in blocks if choice.randrange(2)]
-    return whole if len(kept) == len(blocks) else tuple((offset, block_bytes) for offset in kept)
+    end = issue.offset + issue.length
+    blocks = [(at, min(block_bytes, end - at)) for at in range(issue.offset, end, block_bytes)]
+    kept = tuple(block for block in blocks if choice.randrange(2))
+    return whole if len(kept) == len(blocks) else kept

@@ -142,8 +142,17 @@ def write_state(path: Path, size_bytes: int, survivors: Sequence[Survivor]) -> N
     with opened_image(path, writable=True) as descriptor, naming_full_disk(path):
         for survivor in survivors:
             for offset, data in surviving_bytes(survivor):
-                # Zeroes of a trim or a write-zeroes; none is large in a recorded run.
-                os.pwrite(descriptor, bytes(data) if isinstance(data, int) else data, offset)
+                if isinstance(data, int):
+                    _write_zeroes(descriptor, offset, data)
+                else:
+                    os.pwrite(descriptor, data, offset)
+
+
+def _write_zeroes(descriptor: int, offset: int, length: int) -> None:
+    """Clear what of a range holds data; its holes stay holes."""
+    for start, size in list(data_extents(descriptor, offset, offset + length)):
+        for at in range(start, start + size, _COPY_BYTES):
+            os.pwrite(descriptor, bytes(min(_COPY_BYTES, start + size - at)), at)
 
 
 @contextlib.contextmanager

@@ -17,7 +17,8 @@ import json
 import os
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,16 @@ class _Disk:
     size_bytes: int
     cache: Cache
     descriptor: int
+    order: threading.Lock = field(default_factory=threading.Lock)
+
+
+@dataclass(frozen=True)
+class _Request:
+    operation: Operation
+    flags: Flag
+    offset: int
+    length: int
+    data: bytes
 
 
 class _Recorder:
@@ -66,16 +77,14 @@ class _Recorder:
         self._size = 0
         self._append(encode_header(disks))
 
-    def issue(
-        self, disk: _Disk, operation: Operation, flags: Flag, offset: int, length: int, data: bytes
-    ) -> int:
+    def issue(self, disk: _Disk, request: _Request) -> int:
         with self._lock:
             self._sequence += 1
             self._request += 1
             self._append_event(
                 Issue(
-                    self._sequence, self._request, disk.index, operation, flags, offset, length,
-                    data,
+                    self._sequence, self._request, disk.index, request.operation, request.flags,
+                    request.offset, request.length, request.data,
                 )
             )  # fmt: skip
             return self._request
@@ -199,25 +208,24 @@ def pwrite(disk: _Disk | None, buffer: bytes | bytearray, offset: int, flags: in
     if disk is None:
         _recorder.mark(data.split(b"\0", 1)[0].decode(errors="replace"))
         return
-    request = _recorder.issue(disk, Operation.WRITE, _flags(flags), offset, len(data), data)
+    request = _Request(Operation.WRITE, _flags(flags), offset, len(data), data)
     _perform(disk, request, lambda: _write_all(disk.descriptor, data, offset))
 
 
 def flush(disk: _Disk, _flags: int) -> None:
     """Flush this disk's cache, and no other's."""
-    request = _recorder.issue(disk, Operation.FLUSH, Flag(0), 0, 0, b"")
-    _perform(disk, request, lambda: None)
+    _perform(disk, _Request(Operation.FLUSH, Flag(0), 0, 0, b""), lambda: None)
 
 
 def trim(disk: _Disk, count: int, offset: int, flags: int) -> None:
     """Discard a range; it reads as zeroes afterwards."""
-    request = _recorder.issue(disk, Operation.TRIM, _flags(flags), offset, count, b"")
+    request = _Request(Operation.TRIM, _flags(flags), offset, count, b"")
     _perform(disk, request, lambda: _punch_hole(disk.descriptor, offset, count))
 
 
 def zero(disk: _Disk, count: int, offset: int, flags: int) -> None:
     """Write zeroes."""
-    request = _recorder.issue(disk, Operation.ZEROES, _flags(flags), offset, count, b"")
+    request = _Request(Operation.ZEROES, _flags(flags), offset, count, b"")
     _perform(disk, request, lambda: _punch_hole(disk.descriptor, offset, count))
 
 
@@ -230,14 +238,23 @@ def _flags(flags: int) -> Flag:
     return result
 
 
-def _perform(disk: _Disk, request: int, act: Any) -> None:
-    try:
-        act()
-    except OSError as error:
-        _recorder.complete(disk, request, error.errno or errno.EIO)
-        nbdkit.set_error(error.errno or errno.EIO)
-        raise
-    _recorder.complete(disk, request, 0)
+def _perform(disk: _Disk, request: _Request, act: Callable[[], None]) -> None:
+    """Record a request, do it, and record that it is done.
+
+    What one disk is asked takes effect in the order of issue, so that its file is what the trace
+    says even where requests overlap. They complete in any order.
+    """
+    error = 0
+    with disk.order:
+        number = _recorder.issue(disk, request)
+        try:
+            act()
+        except OSError as failed:
+            error = failed.errno or errno.EIO
+    _recorder.complete(disk, number, error)
+    if error:
+        nbdkit.set_error(error)
+        raise OSError(error, os.strerror(error))
 
 
 def _write_all(descriptor: int, data: bytes, offset: int) -> None:

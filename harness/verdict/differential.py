@@ -54,7 +54,7 @@ def judge_members(geometry: Geometry, members: Mapping[int, Sequence[ImageTriple
             findings += _judge_surroundings(triple, geometry.component_sectors * SECTOR_BYTES)
             findings += _judge_superblock(triple, frozenset())
     compared = (
-        f"data areas of {len(members)} members, {data_bytes} bytes, byte for byte",
+        f"data areas of {len(members)} members: {data_bytes} bytes",
         "their other areas unchanged; superblocks but for "
         + ", ".join(sorted(UNPREDICTABLE_FIELDS)),
     )
@@ -78,7 +78,7 @@ def judge_journal(journal: ImageTriple, plan: RecoveryPlan) -> Judgement:
             break
     findings += judge_outside_log(journal)
     compared = (
-        f"log area of the journal, {length} bytes, byte for byte"
+        f"log area of the journal: {length} bytes"
         + (", but for the sequence that the kernel draws at random" if random_seq else ""),
         f"journal_tail in its superblock: {plan.journal_tail}",
     )

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from harness.ondisk.log import DataPayload, FlushPayload, ParityPayload
-from harness.ondisk.units import LogSector
+from harness.ondisk.units import BLOCK_SECTORS
 from harness.recovery.geometry import Geometry
 from harness.recovery.plan import RecoveryPlan
 from harness.recovery.scan import LogEnd, PlacedPayload, ScannedMeta
 
 _SHOWN_AT_EACH_END = 6
-_MOST_STRIPES = 4
+_MOST_RANGES = 4
 
 
 def meta_line(scanned: ScannedMeta, geometry: Geometry) -> str:
@@ -20,31 +20,48 @@ def meta_line(scanned: ScannedMeta, geometry: Geometry) -> str:
     what = describe_payloads(scanned.payloads, geometry)
     if scanned.dropped is not None:
         what = f"DROPPED: {scanned.dropped.reason} (was: {what})"
-    blocks = scanned.log_sectors // 8
+    blocks = scanned.log_sectors // BLOCK_SECTORS
     return f"{meta.position:>9}  {meta.seq:>11}  {blocks:>6}  {what}"
 
 
 def describe_payloads(payloads: Sequence[PlacedPayload], geometry: Geometry) -> str:
-    """Say which stripes a meta block is about, and what of them it holds."""
-    if not payloads:
-        return "empty"
-    stripes: dict[str, list[str]] = {}
+    """Say which stripes a meta block is about, and what of them it holds.
+
+    Stripes that lie side by side and have the same parts logged are one range.
+    """
+    parts: dict[int, list[str]] = {}
+    others: list[str] = []
     for placed in payloads:
         match placed.payload:
             case DataPayload(location=location):
                 place = geometry.place(location)
-                stripes.setdefault(f"stripe {place.sector}", []).append(f"D{place.device}")
+                parts.setdefault(place.sector, []).append(f"D{place.device}")
             case ParityPayload(location=location):
-                name = "PQ" if geometry.level.parities == 2 else "P"
-                stripes.setdefault(f"stripe {location}", []).append(name)
+                name = "P+Q" if geometry.level.parities == 2 else "P"
+                parts.setdefault(location, []).append(name)
             case FlushPayload(stripes=flushed):
                 for stripe in flushed:
-                    stripes.setdefault(f"stripe {stripe}", []).append("flushed")
+                    parts.setdefault(stripe, []).append("flushed")
             case unknown:
-                stripes.setdefault("unknown", []).append(f"type {unknown.type}")
-    shown = [f"{name}: {' '.join(parts)}" for name, parts in stripes.items()]
-    more = len(shown) - _MOST_STRIPES
-    return "; ".join(shown[:_MOST_STRIPES]) + (f"; and {more} more stripes" if more > 0 else "")
+                others.append(f"type {unknown.type}")
+    shown = [*_ranges({stripe: " ".join(names) for stripe, names in parts.items()}), *others]
+    if not shown:
+        return "empty"
+    more = len(shown) - _MOST_RANGES
+    return ", ".join(shown[:_MOST_RANGES]) + (f", and {more} more" if more > 0 else "")
+
+
+def _ranges(parts: Mapping[int, str]) -> list[str]:
+    ranges: list[tuple[int, int, str]] = []
+    for stripe, what in parts.items():
+        if ranges and ranges[-1][1:] == (stripe - BLOCK_SECTORS, what):
+            ranges[-1] = (ranges[-1][0], stripe, what)
+        else:
+            ranges.append((stripe, stripe, what))
+    return [
+        f"{first}: {what}" if first == last else f"{first}..{last}: {what}"
+        for first, last, what in ranges
+    ]
 
 
 def end_line(end: LogEnd) -> str:
@@ -63,7 +80,7 @@ def journal_lines(
             f"the block at the tail is no meta block: {plan.created}",
             "the kernel makes a new, empty log and says nothing; whatever the old one held is lost",
         ]
-    lines = ["   sector          seq  blocks  contents (D: data, P, Q: parity, of which member)"]
+    lines = ["   sector          seq  blocks  stripes (D2: data on member 2, P and Q: parity)"]
     gap = len(metas) - 2 * _SHOWN_AT_EACH_END
     for number, scanned in enumerate(metas):
         if whole or gap <= 1 or not 0 <= number - _SHOWN_AT_EACH_END < gap:
@@ -87,5 +104,5 @@ def plan_lines(plan: RecoveryPlan) -> list[str]:
             f"{len(plan.rewritten)} data-only stripes are logged anew from sector"
             f" {first.position} on, seq {first.seq} to {last.seq}, then written out"
         )
-    lines.append(f"journal_tail becomes {LogSector(plan.journal_tail)}")
+    lines.append(f"journal_tail becomes {plan.journal_tail}")
     return lines

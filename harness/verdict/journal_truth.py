@@ -69,10 +69,8 @@ def judge_journal_truth(
         findings.append(Finding(ORACLE, f"{sectors} live sectors in a ring of {array.ring.size}"))
     said = plan.message or "nothing: its tail block is bad"
     compared = (
-        (
-            f"{len(array.metas)} meta blocks logged up to the cut, {len(live)} of them live:"
-            f" sequence, ring, {judge.data_pages} data and {judge.parity_pages} parity pages"
-        ),
+        f"{len(array.metas)} meta blocks logged up to the cut, {len(live)} of them live",
+        f"their {judge.data_pages} data and {judge.parity_pages} parity pages, sequence and ring",
         f"the kernel's own count: {said}",
     )
     return Judgement(ORACLE, compared, tuple(findings))

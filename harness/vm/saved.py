@@ -22,6 +22,7 @@ from harness.vm.guest import Guest, running_guest
 from harness.vm.machine import QEMU, GuestDisk, MachineConfig, MachineSockets, command_line
 
 SAVE_DEADLINE_S = 300.0
+KEPT_STATES = 16  # some 120 MB each
 _POLL_S = 0.01
 _NO_LIMIT = 2**40  # bytes per second
 
@@ -39,12 +40,14 @@ def saved_state(config: MachineConfig, *, identity: str, folder: Path, say: Say)
     """
     state = folder / f"{_key(config, identity)}.state"
     if state.exists():
+        os.utime(state)  # most recently used: see `_prune`
         return state
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder / "lock"):
         if not state.exists():
             say(f"booting a guest to save it ({config.shape_key()})")
             _boot_and_save(config, state)
+            _prune(folder)
     return state
 
 
@@ -68,6 +71,13 @@ def restored_guest(
             guest = stack.enter_context(running_guest(config, console=console, saved_state=state))
         guest.call("load_disk_modules")
         yield guest
+
+
+def _prune(folder: Path) -> None:
+    """Remove the guests that were not used for longest; one that is asked for is made anew."""
+    for state in sorted(folder.glob("*.state"), key=os.path.getmtime)[:-KEPT_STATES]:
+        state.unlink(missing_ok=True)
+        state.with_suffix(".console").unlink(missing_ok=True)
 
 
 def _boot_and_save(config: MachineConfig, state: Path) -> None:

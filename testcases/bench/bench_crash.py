@@ -21,6 +21,9 @@ from harness.crash.shape import JOURNAL_NAME, Shape
 from harness.crash.trace import Cache
 from harness.storage.disk_server import ServedDisk, serving
 from harness.storage.images import create_image
+from harness.vm.guest import running_guest
+from harness.vm.machine import GuestDisk, MachineConfig
+from harness.vm.saved import saved_state
 from testcases.lab import Lab
 
 pytestmark = pytest.mark.guest
@@ -41,7 +44,7 @@ def test_restore_of_a_saved_guest_to_its_first_answer(lab: Lab, kernel: str) -> 
     shape = Shape()
     options = lab.options(kernel, shape, seed=1)
 
-    def restore() -> None:
+    def restore_with_disks() -> None:
         evidence = lab.evidence()
         names = (*shape.member_names, JOURNAL_NAME)
         images = {name: evidence.path(f"{name}.img") for name in names}
@@ -55,11 +58,30 @@ def test_restore_of_a_saved_guest_to_its_first_answer(lab: Lab, kernel: str) -> 
             times.append(time.monotonic() - began)
 
     times: list[float] = []
-    restore()  # may have to boot and save the guest first
+    restore_with_disks()  # may have to boot and save the guest first
     times.clear()
     for _ in range(7):
-        restore()
-    show("disk server start, restore, disks found", times)
+        restore_with_disks()
+    show("disk server start, restore, disk drivers, disks found", times)
+    places = tuple(GuestDisk(f"place{number}") for number in range(len(shape.member_names) + 2))
+    config = MachineConfig(
+        kernel_image=options.image.kernel_image, initramfs=options.image.initramfs,
+        accelerator=options.image.accelerator, disks=places,
+    )  # fmt: skip
+    state = saved_state(
+        config, identity=options.image.identity, folder=options.image.saved_guests, say=print
+    )
+
+    def restore_alone() -> None:
+        console = lab.evidence().path("console.log")
+        with running_guest(config, console=console, saved_state=state):
+            alone.append(time.monotonic() - began)
+
+    alone: list[float] = []
+    for _ in range(7):
+        began = time.monotonic()
+        restore_alone()
+    show("restore of the saved guest to its first answer", alone)
 
 
 def test_recording_overhead_against_a_plain_file(tmp_path: Path) -> None:

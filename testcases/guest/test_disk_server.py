@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import random
 import signal
@@ -12,8 +11,6 @@ import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any
 
 import pytest
 
@@ -32,61 +29,13 @@ from harness.errors import HarnessError
 from harness.storage.disk_server import MARKS_EXPORT, DiskServer, ServedDisk, serving
 from harness.storage.images import create_image
 from harness.storage.jitter import completion_delay_us
+from testcases.guest.disk_client import Client, Request
 from tools.launch.debian import missing_packages
 
 pytestmark = pytest.mark.guest
 
-PYTHON = "/usr/bin/python3"  # which has Debian's libnbd
-CLIENT = Path(__file__).with_name("nbd_client.py")
 SIZE = 4 << 20
 END = 2**63  # a cut behind every event
-
-Request = dict[str, Any]
-
-
-class Client:
-    """libnbd in a process of its own."""
-
-    def __init__(self, server: DiskServer) -> None:
-        self._process = subprocess.Popen(
-            [PYTHON, str(CLIENT), str(server.socket)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-
-    def __enter__(self) -> Client:
-        return self
-
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None,
-        _where: TracebackType | None,
-    ) -> None:  # fmt: skip
-        self._process.kill()
-        self._process.communicate()
-
-    def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
-        """Ask one thing of the client's class."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
-        self._process.stdin.flush()
-        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
-        return answer
-
-    def connect(self, *exports: str) -> list[dict[str, Any]]:
-        """Connect to exports; return what is offered for each."""
-        offers = [self.ask("connect", export=export) for export in exports]
-        assert not [offer for offer in offers if "error" in offer]
-        return offers
-
-    def send(self, *requests: Request) -> float:
-        """Send requests at once, and expect all of them to succeed; return how long it took."""
-        answer = self.ask("send", requests=requests)
-        assert answer["errors"] == [0] * len(requests)
-        return float(answer["seconds"])
-
-    def read(self, export: str, offset: int, length: int) -> bytes:
-        """Read a range."""
-        return bytes.fromhex(self.ask("read", export=export, offset=offset, length=length)["hex"])
 
 
 @pytest.fixture(autouse=True)
@@ -132,7 +81,7 @@ def mark(text: str) -> Request:
 
 
 def recorded(server: DiskServer) -> Trace:
-    """Read the trace; nothing is torn, and each issue is complete and has one completion."""
+    """Read the trace, at whose end nothing is torn."""
     trace = decode(server.trace.read_bytes())
     assert trace.torn_bytes == 0
     return trace

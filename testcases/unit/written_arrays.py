@@ -55,6 +55,7 @@ class WrittenArray:
         return self.updates.get(sector, self.images.contents(sector))
 
     def log(self, *payloads: Payload) -> None:
+        """Log one meta block behind the others."""
         self.position = self.ring.append(seq=self.seq, position=self.position, payloads=payloads)
         self.seq += 1
 

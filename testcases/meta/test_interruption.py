@@ -1,0 +1,71 @@
+"""Ctrl-C or SIGTERM at any moment leaves no process, no socket and no file behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+
+from harness.crash.shape import Shape
+from testcases.lab import Lab
+
+pytestmark = pytest.mark.guest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+MARK = "MDJOURNAL_TEST_MARK"
+GONE_WITHIN_S = 30.0
+
+
+@pytest.fixture(scope="module")
+def warm(lab: Lab, kernel: str) -> str:
+    """Fetch and save everything first, so that the moments fall into the run itself."""
+    options = lab.options(kernel, Shape(), seed=1, steps=1)
+    lab.record(options)
+    return kernel
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+@pytest.mark.parametrize("after_s", [0.4, 0.8, 1.2, 1.6, 2.0, 2.4])
+def test_an_interrupted_crash_leaves_nothing(
+    warm: str, tmp_path: Path, number: signal.Signals, after_s: float
+) -> None:
+    temporary, results = tmp_path / "tmp", tmp_path / "results"
+    temporary.mkdir()
+    mark = uuid.uuid4().hex
+    environment = {
+        **os.environ, MARK: mark, "TMPDIR": str(temporary), "MDJOURNAL_RESULTS": str(results),
+        "PYTHONPATH": str(ROOT),
+    }  # fmt: skip
+    command = [sys.executable, "-P", "-m", "tools.cli", "crash", "--kernel", warm, "--seed", "1"]
+    with subprocess.Popen(
+        [*command, "--steps", "200"], env=environment, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True,
+    ) as process:  # fmt: skip
+        time.sleep(after_s)
+        process.send_signal(number)
+        said, _ = process.communicate(timeout=GONE_WITHIN_S)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    assert processes_with(mark) == []
+    assert list(temporary.iterdir()) == []
+    assert not results.exists() or list(results.iterdir()) == []
+
+
+def processes_with(mark: str) -> list[str]:
+    """Return the command lines of living processes that inherited this test's mark."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
+        try:
+            if f"{MARK}={mark}".encode() in (folder / "environ").read_bytes():
+                found.append((folder / "cmdline").read_bytes().decode(errors="replace"))
+        except OSError:  # ended meanwhile
+            continue
+    return found
