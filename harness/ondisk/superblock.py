@@ -157,10 +157,12 @@ def parse_superblock(
     if unknown := features & ~_KNOWN_FEATURES:
         raise BadImage(f"superblock: feature_map has unknown bits {unknown:#x}")
     _require("sb_csum", checksum, superblock_checksum(raw))
-    _require_sizes(data_offset, data_size, at, minor_version, device_sectors)
+    if data_size < 10:
+        raise BadImage(f"superblock: data_size is {data_size} sectors, at least 10 are needed")
     _require("pad0", pad0, 0)
     if any(raw[228:256]):
         raise BadImage("superblock: pad3 (bytes 228 to 255) is not zero")
+    _require_room(data_offset, data_size, at, minor_version, device_sectors)
     roles = struct.unpack_from(f"<{max_dev}H", raw, _ROLES_AT)
     return Superblock(
         raw=raw, minor_version=minor_version, at=at, features=Feature(features),
@@ -229,15 +231,13 @@ def _require(field: str, found: int, wanted: int) -> None:
         raise BadImage(f"superblock: {field} is {found:#x}, wanted {wanted:#x}")
 
 
-def _require_sizes(
+def _require_room(
     data_offset: int, data_size: int, at: DeviceSector, minor_version: int, device_sectors: int
 ) -> None:
-    if data_size < 10:
-        raise BadImage(f"superblock: data_size is {data_size} sectors, at least 10 are needed")
+    if minor_version > 0 and data_offset < at + 8:
+        raise BadImage(f"superblock: data_offset {data_offset} overlaps the superblock at {at}")
     room = at if minor_version == 0 else device_sectors - data_offset
     if room < data_size:
         found = device_sectors * SECTOR_BYTES
         wanted = (data_offset + data_size) * SECTOR_BYTES
         raise BadImage(f"device is truncated: {found} bytes, its superblock tells of {wanted}")
-    if minor_version > 0 and data_offset < at + 8:
-        raise BadImage(f"superblock: data_offset {data_offset} overlaps the superblock at {at}")

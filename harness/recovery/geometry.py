@@ -52,9 +52,14 @@ class Geometry:
         return self.raid_disks - self.level.parities
 
     @property
+    def member_sectors(self) -> int:
+        """What of each member is part of the array: whole chunks only."""
+        return self.component_sectors // self.chunk_sectors * self.chunk_sectors
+
+    @property
     def array_sectors(self) -> int:
-        """Size of the md device: whole chunks only."""
-        return self.component_sectors // self.chunk_sectors * self.chunk_sectors * self.data_disks
+        """Size of the md device."""
+        return self.member_sectors * self.data_disks
 
     def row_at(self, sector: StripeSector) -> Row:
         """Return which device has which part in the row of chunks that holds *sector*."""

@@ -45,6 +45,14 @@ class Array:
         return Feature.JOURNAL in self.superblocks[self.freshest].features
 
 
+# With a journal the kernel refuses these: md_run for PPL, raid5_run for a bitmap.
+_EXCLUDES_JOURNAL = {
+    Feature.BITMAP_OFFSET: "a bitmap",
+    Feature.PPL: "a partial parity log",
+    Feature.MULTIPLE_PPLS: "partial parity logs",
+}
+
+
 def put_together(superblocks: Mapping[str, Superblock]) -> Array:
     """Find each device's place.
 
@@ -58,6 +66,7 @@ def put_together(superblocks: Mapping[str, Superblock]) -> Array:
     journal: str | None = None
     spares: list[str] = []
     for label, superblock in superblocks.items():
+        _require_features(label, superblock)
         _require_fresh(label, superblock, freshest, newest)
         role = _role(superblock, newest)
         if role == ROLE_JOURNAL:
@@ -96,6 +105,18 @@ def _require_one_array(superblocks: Mapping[str, Superblock]) -> None:
             found, wanted = getattr(superblock, field), getattr(first, field)
             if found != wanted:
                 raise BadImage(f"{label}: {field} is {found}, but {wanted} in {first_label}")
+
+
+def _require_features(label: str, own: Superblock) -> None:
+    if own.is_journal and Feature.JOURNAL not in own.features:
+        raise BadImage(
+            f"{label}: is a journal without the journal feature; the kernel would ignore it"
+        )
+    for feature, name in _EXCLUDES_JOURNAL.items():
+        if Feature.JOURNAL in own.features and feature in own.features:
+            raise BadImage(
+                f"{label}: has a journal and {name}, by its feature_map; the kernel refuses both"
+            )
 
 
 def _require_fresh(label: str, own: Superblock, freshest: str, newest: Superblock) -> None:

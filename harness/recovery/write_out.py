@@ -24,19 +24,27 @@ class Method(enum.Enum):
     RECONSTRUCT_WRITE = "rcw"
 
 
-def choose_method(geometry: Geometry, data_pages: int) -> Method:
+def choose_method(geometry: Geometry, data_pages: int, *, synced: bool = True) -> Method:
     """Return the driver's choice for *data_pages* new pages on an array without failed members.
 
     Read-modify-write reads those pages' old contents and the parity, reconstruct-write the other
-    data; the default ``rmw_level`` takes the fewer reads, reconstruct-write on a tie.
+    data; the default ``rmw_level`` takes the fewer reads, reconstruct-write on a tie. A stripe
+    that was never synced is always reconstructed: its parity is not to be trusted.
     """
+    if not synced:
+        return Method.RECONSTRUCT_WRITE
     rmw_reads = data_pages + geometry.level.parities
     rcw_reads = geometry.data_disks - data_pages
     return Method.READ_MODIFY_WRITE if rmw_reads < rcw_reads else Method.RECONSTRUCT_WRITE
 
 
 def write_out(
-    geometry: Geometry, row: Row, new: Mapping[int, bytes], read_old: ReadMember
+    geometry: Geometry,
+    row: Row,
+    new: Mapping[int, bytes],
+    read_old: ReadMember,
+    *,
+    synced: bool = True,
 ) -> dict[int, bytes]:
     """Return the pages that the members hold afterwards, by device, where they can change.
 
@@ -45,8 +53,9 @@ def write_out(
         row: which device has which part at this stripe.
         new: the data pages from the log, by device.
         read_old: gives a device's page as it was, for the pages that the driver reads.
+        synced: whether the stripe lies below the array's ``resync_offset``.
     """
-    if choose_method(geometry, len(new)) is Method.RECONSTRUCT_WRITE:
+    if choose_method(geometry, len(new), synced=synced) is Method.RECONSTRUCT_WRITE:
         data = {d: new[d] if d in new else read_old(d) for d in row.data}
         return {**new, **_parity(geometry, row, data)}
     changes = {d: xor_pages((page, read_old(d))) for d, page in new.items()}

@@ -55,18 +55,23 @@ def read_superblock(path: Path) -> Superblock:
         BadImage: it has none, or a damaged one; the message names file and reason.
     """
     with opened_image(path) as descriptor:
-        sectors = os.fstat(descriptor).st_size // SECTOR_BYTES
+        sectors, rest = divmod(os.fstat(descriptor).st_size, SECTOR_BYTES)
         for minor_version, at in superblock_places(sectors):
             raw = os.pread(descriptor, SUPERBLOCK_BYTES, at * SECTOR_BYTES)
             raw = raw.ljust(SUPERBLOCK_BYTES, b"\0")
             if not has_superblock_magic(raw):
                 continue
             try:
-                return parse_superblock(
+                superblock = parse_superblock(
                     raw, at=at, minor_version=minor_version, device_sectors=sectors
                 )
             except BadImage as bad:
                 raise BadImage(f"{path}: {bad}") from bad
+            if rest:
+                raise BadImage(
+                    f"{path}: ends {rest} bytes into a sector, which no device does; copy it again"
+                )
+            return superblock
     raise BadImage(f"{path}: no md superblock at its 1.0, 1.1 or 1.2 place; is it a member image?")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import random
 import tempfile
@@ -20,6 +21,8 @@ from harness.recovery.scan import Log
 from harness.recovery.write_out import write_out
 from harness.storage.array_files import ArrayFiles, opened_log
 from harness.storage.images import copy_sparse, naming_full_disk, opened_image
+
+_CANNOT_WRITE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,8 @@ def replay_to(
         BadInput: a file is in the way, two images have one name, *out* cannot be written.
         BadImage: the kernel could not start this array.
     """
-    targets = _targets(files, out, force=force)
+    with _naming_output(out):
+        targets = _targets(files, out, force=force)
     with _folder_to_fill(out) as folder:
         copies = {label: folder / target.name for label, target in targets.items()}
         for label, copy in copies.items():
@@ -106,7 +110,7 @@ class _Writer:
         return page
 
     def _write(self, device: int, sector: StripeSector, page: bytes) -> None:
-        if sector + BLOCK_SECTORS > self._files.array.geometry.component_sectors:
+        if sector + BLOCK_SECTORS > self._files.array.geometry.member_sectors:
             self._outside.append(OutsideWrite(device, sector))
             return
         for label in self._files.array.members.get(device, ()):
@@ -117,9 +121,10 @@ class _Writer:
         array = self._files.array
         if array.absent or array.missing:
             raise BadInput("data-only stripes on a degraded array cannot be replayed yet")
+        newest = array.superblocks[array.freshest]
         row = array.geometry.row_at(sector)
         new = {device: self._logged(source) for device, source in sources.items()}
-        if sector + BLOCK_SECTORS > array.geometry.component_sectors:
+        if sector + BLOCK_SECTORS > array.geometry.member_sectors:
             self._outside.extend(OutsideWrite(device, sector) for device in new)
             return
 
@@ -127,7 +132,9 @@ class _Writer:
             label = array.members[device][0]
             return os.pread(self._descriptors[label], BLOCK_BYTES, self._offset(label, sector))
 
-        for device, page in write_out(array.geometry, row, new, read_old).items():
+        for device, page in write_out(
+            array.geometry, row, new, read_old, synced=sector < newest.resync_offset
+        ).items():
             self._write(device, sector, page)
 
     def _end_log(self, plan: RecoveryPlan, seed: int) -> None:
@@ -162,6 +169,8 @@ def _targets(files: ArrayFiles, out: Path, *, force: bool) -> dict[str, Path]:
     targets: dict[str, Path] = {}
     for label, path in files.paths.items():
         target = out / path.name
+        if target.is_dir():
+            raise BadInput(f"{target}: is a folder; name another place for the image")
         if target in targets.values():
             raise BadInput(f"{path}: another image has the same file name; rename one of them")
         if target.exists() and target.samefile(path):
@@ -173,18 +182,28 @@ def _targets(files: ArrayFiles, out: Path, *, force: bool) -> dict[str, Path]:
 
 
 @contextlib.contextmanager
-def _folder_to_fill(out: Path) -> Iterator[Path]:
-    """Give a temporary folder inside *out*; an *out* that was made here goes if that fails."""
-    made = not out.exists()
+def _naming_output(out: Path) -> Iterator[None]:
+    """Turn what the system has against an output folder into one clear error."""
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out, prefix=".mdjournal-") as folder:
-            yield Path(folder)
-    except BaseException as error:
-        if made and out.is_dir() and not any(out.iterdir()):
-            out.rmdir()
-        if isinstance(error, FileExistsError | NotADirectoryError):
-            raise BadInput(f"{out}: is no folder; name another") from error
-        if isinstance(error, PermissionError):
+        yield
+    except (FileExistsError, NotADirectoryError) as error:
+        raise BadInput(f"{out}: is no folder; name another") from error
+    except OSError as error:
+        if error.errno in _CANNOT_WRITE:
             raise BadInput(f"{out}: cannot be written: {error.strerror}; name another") from error
         raise
+
+
+@contextlib.contextmanager
+def _folder_to_fill(out: Path) -> Iterator[Path]:
+    """Give a temporary folder inside *out*; an *out* that was made here goes if that fails."""
+    with _naming_output(out):
+        made = not out.exists()
+        out.mkdir(parents=True, exist_ok=True)
+        try:
+            with tempfile.TemporaryDirectory(dir=out, prefix=".mdjournal-") as folder:
+                yield Path(folder)
+        except BaseException:
+            if made and not any(out.iterdir()):
+                out.rmdir()
+            raise

@@ -273,6 +273,16 @@ def test_single_logical_block_is_never_torn() -> None:
         assert crash_state(recorded, END, Loss.RANDOM, seed=seed).torn_writes == 0
 
 
+def test_last_piece_of_a_torn_write_ends_with_the_write() -> None:
+    disks = (TraceDisk("disk0", DISK_BYTES, Cache.WRITE_BACK, 4096),)
+    recorded = Trace(disks, (issue(1, 1, length=9728),))
+    pieces: set[tuple[int, int]] = set()
+    for seed in range(60):
+        for survivor in crash_state(recorded, END, Loss.RANDOM, seed=seed).survivors[0]:
+            pieces.update(survivor.ranges)
+    assert pieces == {(0, 9728), (0, 4096), (4096, 4096), (8192, 1536)}
+
+
 def test_seed_alone_decides_a_random_loss() -> None:
     recorded = random_trace(3)
 
@@ -332,18 +342,16 @@ def test_history_lays_writes_over_each_other_in_order_of_issue() -> None:
     assert history.content(7, before=99) == bytes(4096)
 
 
-def test_history_finds_when_a_whole_block_was_last_written() -> None:
+def test_history_yields_each_whole_content_of_a_block_and_when_it_was_issued() -> None:
     history = DiskHistory(
         trace(
             issue(10, 1, length=8192), issue(20, 2, length=4096), issue(30, 1, length=4096),
-            issue(40, 9, length=2048), issue(50, 3, offset=2048, length=4096),
+            issue(40, 9, length=2048), issue(50, 3, offset=2048, length=6144),
+            issue(60, 4, length=4096, disk=1), issue(70, 5, length=4096, operation=Operation.TRIM),
         ),
         disk=0,
     )  # fmt: skip
-    assert history.last_written(0, b"\1" * 4096, before=99) == 30
-    assert history.last_written(0, b"\1" * 4096, before=30) == 10
-    assert history.last_written(0, b"\2" * 4096, before=99) == 20
-    assert history.last_written(1, b"\1" * 4096, before=99) == 10
-    assert history.last_written(0, b"\7" * 4096, before=99) is None
-    assert history.last_written(0, b"\3" * 4096, before=99) is None
-    assert history.last_written(0, b"\1" * 4096, before=10) is None
+    assert list(history.written(0)) == [(10, b"\1" * 4096), (20, b"\2" * 4096), (30, b"\1" * 4096)]
+    assert list(history.written(1)) == [(10, b"\1" * 4096), (50, b"\3" * 4096)]
+    assert list(history.written(9)) == []
+    assert sorted(history.blocks()) == [0, 1]
