@@ -13,8 +13,8 @@ from harness.campaign.crash import (
     record,
 )
 from harness.campaign.evidence import Evidence
-from harness.crash.shape import Shape
 from harness.crash.states import CrashState, Loss, crash_state
+from harness.md.shape import Shape
 from harness.verdict.verdict import Outcome
 from tools.guest_options import era_of, find_kernel, guest_image
 

@@ -14,10 +14,10 @@ import click
 
 from harness.campaign.crash import DEFAULT_STEPS, CrashOptions, CrashRun, CutChoice, run_crash
 from harness.campaign.evidence import Evidence, keep, new_evidence, verdict_document
-from harness.crash.shape import JournalMode, build_shape
 from harness.crash.states import Loss
 from harness.crash.trace import Cache
 from harness.errors import EXIT_DIFFERS, BadInput, HarnessError
+from harness.md.shape import JournalMode, build_shape
 from harness.storage.directories import results_root
 from harness.verdict.verdict import Outcome, Verdict
 from kvm_images.kernels import Kernel

@@ -13,12 +13,12 @@ from harness.campaign.judging import Recorded, Recovered, judge
 from harness.campaign.known_issues import read_known_issues
 from harness.campaign.lab import GuestImage, Session, disk_caches, session
 from harness.campaign.settling import wait_until_settled
-from harness.crash.shape import JOURNAL_NAME, Shape
 from harness.crash.states import CrashState, Loss, crash_state
 from harness.crash.trace import Trace, decode
-from harness.crash.workload import FlushStep, Step, Workload, WriteStep, random_workload
+from harness.crash.workload import Area, FlushStep, Step, Workload, WriteStep, random_workload
 from harness.errors import BadInput
 from harness.md import array as md
+from harness.md.shape import JOURNAL_NAME, Shape
 from harness.recovery.era import Era
 from harness.recovery.scan import ScannedMeta
 from harness.storage.array_files import ArrayFiles, read_array, read_metas
@@ -115,7 +115,9 @@ def run_crash(options: CrashOptions, evidence: Evidence, *, say: Say) -> CrashRu
 
 def record(options: CrashOptions, evidence: Evidence, *, say: Say) -> Recording:
     """Build the array and run its workload, with every request of every disk recorded."""
-    workload = random_workload(options.shape.geometry, seed=options.seed, steps=options.steps)
+    geometry = options.shape.geometry
+    area = Area(geometry.chunk_sectors, geometry.data_disks, geometry.array_sectors)
+    workload = random_workload(area, seed=options.seed, steps=options.steps)
     say(f"building {options.shape}")
     trace = _record(options, workload, evidence, say)
     first = trace.mark(WORKLOAD_BEGINS).sequence + 1

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.crash.shape import JOURNAL_NAME, Shape
 from harness.crash.trace import Cache
 from harness.errors import CommandFailed
 from harness.md.array import Nodes
+from harness.md.shape import JOURNAL_NAME, Shape
 from harness.storage.disk_server import MARKS_EXPORT, DiskServer, ServedDisk, serving
 from harness.vm.guest import Guest
 from harness.vm.machine import GuestDisk, MachineConfig

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import struct
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -161,7 +160,7 @@ def _flag_names(flags: Flag) -> Iterator[str]:
 
 
 def _error_name(number: int) -> str:
-    return f"{errno.errorcode.get(number, str(number))} ({os.strerror(number)})"
+    return errno.errorcode.get(number, f"errno {number}")
 
 
 def _disk_summary(trace: Trace, index: int, disk: TraceDisk) -> DiskSummary:

@@ -6,9 +6,22 @@ import random
 from dataclasses import dataclass
 
 from harness.ondisk.units import BLOCK_SECTORS, ArraySector
-from harness.recovery.geometry import Geometry
 
 _MOST_AT_ONCE = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """What a workload must know of the array that it writes to; sizes in sectors."""
+
+    chunk_sectors: int
+    data_disks: int
+    array_sectors: int
+
+    @property
+    def row_sectors(self) -> int:
+        """One chunk of every data disk."""
+        return self.chunk_sectors * self.data_disks
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,22 +61,20 @@ class Workload:
         return tuple(w for s in self.steps if isinstance(s, WriteStep) for w in s.writes)
 
 
-def random_workload(geometry: Geometry, *, seed: int, steps: int) -> Workload:
+def random_workload(area: Area, *, seed: int, steps: int) -> Workload:
     """Draw a workload of single blocks, short runs and full stripes, many of them overlapping.
 
     Writes fall into a region of few rows, so that blocks and stripes are written again and again;
     about half of the steps are followed by a flush.
     """
     draw = random.Random(seed)
-    row_sectors = geometry.chunk_sectors * geometry.data_disks
-    rows = max(1, min(6, geometry.array_sectors // row_sectors))
-    region = ArraySector(rows * row_sectors)
+    region = max(1, min(6, area.array_sectors // area.row_sectors)) * area.row_sectors
     result: list[Step] = []
     number = 0
     for _ in range(steps):
         burst: list[Write] = []
         for _ in range(draw.randint(1, _MOST_AT_ONCE)):
-            sector, sectors = _extent(draw, geometry, region)
+            sector, sectors = _extent(draw, area, region)
             if all(_apart(sector, sectors, other) for other in burst):
                 number += 1
                 burst.append(Write(number, sector, sectors))
@@ -74,13 +85,12 @@ def random_workload(geometry: Geometry, *, seed: int, steps: int) -> Workload:
     return Workload(seed, tuple(result))
 
 
-def _extent(draw: random.Random, geometry: Geometry, region: int) -> tuple[ArraySector, int]:
+def _extent(draw: random.Random, area: Area, region: int) -> tuple[ArraySector, int]:
     kind = draw.random()
-    row_sectors = geometry.chunk_sectors * geometry.data_disks
-    if kind < 0.15:  # some whole stripes: the same pages of every chunk of a row
-        row = draw.randrange(region // row_sectors)
-        return ArraySector(row * row_sectors), row_sectors
-    blocks = 1 if kind < 0.6 else draw.randint(2, 2 * geometry.chunk_sectors // BLOCK_SECTORS)
+    if kind < 0.15:  # a whole row of chunks: full stripes
+        row = draw.randrange(region // area.row_sectors)
+        return ArraySector(row * area.row_sectors), area.row_sectors
+    blocks = 1 if kind < 0.6 else draw.randint(2, 2 * area.chunk_sectors // BLOCK_SECTORS)
     blocks = min(blocks, region // BLOCK_SECTORS)
     first = draw.randrange(region // BLOCK_SECTORS - blocks + 1)
     return ArraySector(first * BLOCK_SECTORS), blocks * BLOCK_SECTORS

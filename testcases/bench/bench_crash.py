@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from harness.campaign.lab import session
-from harness.crash.shape import JOURNAL_NAME, Shape
 from harness.crash.trace import Cache
+from harness.md.shape import JOURNAL_NAME, Shape
 from harness.storage.disk_server import ServedDisk, serving
 from harness.storage.images import create_image
 from harness.vm.guest import running_guest

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from harness.campaign.crash import CrashOptions, Recording
-from harness.crash.shape import JOURNAL_NAME, JournalMode, Shape
 from harness.crash.states import (
     CrashState,
     Fate,
@@ -15,6 +14,7 @@ from harness.crash.states import (
     fates,
 )
 from harness.crash.trace import Cache
+from harness.md.shape import JOURNAL_NAME, JournalMode, Shape
 from harness.ondisk.superblock import has_superblock_magic
 from harness.recovery.layout import Level
 from harness.verdict.verdict import Outcome

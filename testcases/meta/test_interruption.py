@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.crash.shape import Shape
+from harness.md.shape import Shape
 from testcases.lab import Lab
 
 pytestmark = pytest.mark.guest

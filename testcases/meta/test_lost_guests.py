@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from harness.campaign.lab import Session, session
-from harness.crash.shape import JOURNAL_NAME, Shape
 from harness.errors import (
     CommandFailed,
     DeadlineMissed,
@@ -21,6 +20,7 @@ from harness.errors import (
 )
 from harness.hosts.host import CommandResult, Host, run_checked
 from harness.md import array as md
+from harness.md.shape import JOURNAL_NAME, Shape
 from harness.storage.images import create_image
 from harness.vm.guest import Guest
 from testcases.lab import Lab

@@ -12,8 +12,8 @@ import pytest
 
 from harness.campaign.crash import CrashRun
 from harness.campaign.judging import Recorded, Recovered, judge
-from harness.crash.shape import Shape
 from harness.hosts.host import CommandResult
+from harness.md.shape import Shape
 from harness.ondisk.crc import uuid_checksum
 from harness.ondisk.log import build_meta_block
 from harness.ondisk.superblock import with_journal_tail

@@ -132,34 +132,38 @@ def wrong_actions(source: str) -> list[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.asname or alias.name: alias.name for alias in node.names}
-    wrong = []
-    for node in ast.walk(tree):
-        match node:
-            case ast.Call(func=ast.Name(id=called)) if called in ACTING_CALLS:
-                wrong.append(f"{called}() in line {node.lineno}")
-            case ast.Call(func=ast.Attribute(attr="Random") | ast.Name(id="Random")) if (
-                not node.args and not node.keywords
-            ):
-                wrong.append(f"Random() without a seed in line {node.lineno}")
-            case ast.Attribute(value=ast.Name(id=owner), attr=attribute) if (
-                names.get(owner) == "random" and attribute != "Random"
-            ):
-                wrong.append(f"random.{attribute} in line {node.lineno}")
-            case ast.Attribute(value=ast.Name(id=owner), attr=attribute) if (
-                names.get(owner) == "numpy" and attribute in ACTING_ATTRIBUTES_OF_NUMPY
-            ):
-                wrong.append(f"numpy.{attribute} in line {node.lineno}")
-            case ast.ImportFrom(module="random", names=aliases) if any(
-                alias.name != "Random" for alias in aliases
-            ):
-                wrong.append(f"from random in line {node.lineno}")
-            case ast.ImportFrom(module=str(module), names=aliases) if module.startswith(
-                "numpy"
-            ) and any(alias.name in ACTING_ATTRIBUTES_OF_NUMPY for alias in aliases):
-                wrong.append(f"from {module} in line {node.lineno}")
-            case ast.Attribute(attr="tofile"):
-                wrong.append(f"tofile in line {node.lineno}")
-    return wrong
+    return [
+        f"{ast.unparse(node)} in line {node.lineno}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.expr | ast.stmt)
+        and (acts(node, names) or (isinstance(node, ast.ImportFrom) and imports_acting(node)))
+    ]
+
+
+def acts(node: ast.AST, names: dict[str, str]) -> bool:
+    match node:
+        case ast.Call(func=ast.Name(id=called)) if called in ACTING_CALLS:
+            return True
+        case ast.Call(func=ast.Attribute(attr="Random") | ast.Name(id="Random")):
+            return not node.args and not node.keywords  # without a seed
+        case ast.Attribute(value=ast.Name(id=owner), attr=attribute) if owner in names:
+            return is_acting_attribute(names[owner], attribute)
+        case ast.Attribute(attr="tofile"):
+            return True
+    return False
+
+
+def imports_acting(node: ast.ImportFrom) -> bool:
+    module = node.module or ""
+    return module == "numpy.random" or any(
+        is_acting_attribute(module, alias.name) for alias in node.names
+    )
+
+
+def is_acting_attribute(module: str, attribute: str) -> bool:
+    if module == "random":
+        return attribute != "Random"
+    return module == "numpy" and attribute in ACTING_ATTRIBUTES_OF_NUMPY
 
 
 def strangers(name: str, source: str, own: frozenset[str]) -> set[str]:

@@ -277,7 +277,7 @@ def test_output_folder_that_is_a_file(below: str, tmp_path: Path) -> None:
 
 def test_output_folder_of_a_name_too_long(tmp_path: Path) -> None:
     paths = written().store(tmp_path / "in")
-    with pytest.raises(BadInput, match="longlong.*File name too long"):
+    with pytest.raises(BadInput, match=r"longlong.*File name too long"):
         replay(paths, tmp_path / ("long" * 80))
 
 

@@ -116,7 +116,7 @@ def test_show_says_what_a_journal_and_a_workload_block_is(recording: Path) -> No
 
 
 def test_show_names_the_error_of_a_failed_request(recording: Path) -> None:
-    wanted = "4 completion m0 write 512 4096 2 FAILED: EIO (Input/output error)"
+    wanted = "4 completion m0 write 512 4096 2 FAILED: EIO"
     assert shown(recording)[3] == wanted
 
 
