@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import itertools
 import json
-import os
+import re
 import shlex
 import shutil
 import tempfile
@@ -21,6 +23,7 @@ from harness.verdict.verdict import Verdict
 KEPT_RUNS = 20  # older folders go; a folder of `crash` takes some 5 MB
 SCHEMA = 1
 _UNFINISHED = ".unfinished-"
+_FINISHED = re.compile(r"\d{8}-\d{6}-.")  # see `keep`; whatever else lies there is not ours
 
 
 class Evidence:
@@ -83,16 +86,10 @@ def keep(evidence: Evidence, root: Path, name: str) -> Path:
     """Give the folder its final name, prune the oldest ones, and return where it is now."""
     shutil.rmtree(evidence.path("live"), ignore_errors=True)
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-    final = root / f"{stamp}-{name}"
-    number = 1
-    while final.exists():
-        number += 1
-        final = root / f"{stamp}-{name}-{number}"
     evidence.folder.chmod(0o755)
-    evidence.folder.rename(final)
-    evidence.folder = final
-    _prune(root)
-    return final
+    evidence.folder = _take_name(evidence.folder, root / f"{stamp}-{name}")
+    _prune(root, but=evidence.folder)
+    return evidence.folder
 
 
 def verdict_document(verdict: Verdict) -> dict[str, Any]:
@@ -114,10 +111,38 @@ def verdict_document(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def _prune(root: Path) -> None:
-    finished = sorted(
-        (path for path in root.iterdir() if path.is_dir() and path.name[:1].isdigit()),
-        key=os.path.getmtime,
+def _take_name(folder: Path, wanted: Path) -> Path:
+    """Rename a folder; a name that another run has, or takes meanwhile, is left to it."""
+    final = wanted
+    for number in itertools.count(2):
+        if not final.exists():
+            try:
+                return folder.rename(final)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+        final = wanted.with_name(f"{wanted.name}-{number}")
+    raise AssertionError("there is always another number")
+
+
+def _prune(root: Path, *, but: Path) -> None:
+    older = sorted(
+        (
+            path
+            for path in root.iterdir()
+            if _FINISHED.match(path.name)
+            and path != but
+            and path.is_dir()
+            and not path.is_symlink()
+        ),
+        key=_last_changed,
     )
-    for path in finished[:-KEPT_RUNS]:
+    for path in older[: -(KEPT_RUNS - 1)]:
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _last_changed(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # another run prunes at this moment
+        return 0.0

@@ -162,6 +162,10 @@ def parse_superblock(
     _require("pad0", pad0, 0)
     if any(raw[228:256]):
         raise BadImage("superblock: pad3 (bytes 228 to 255) is not zero")
+    # sb_size of super_1_load, for logical blocks of 512 bytes: the least that can be.
+    own_sectors = -(-(_ROLES_AT + 2 * max_dev) // SECTOR_BYTES)
+    if minor_version > 0 and data_offset < at + own_sectors:
+        raise BadImage(f"superblock: data_offset {data_offset} overlaps the superblock at {at}")
     _require_room(data_offset, data_size, at, minor_version, device_sectors)
     roles = struct.unpack_from(f"<{max_dev}H", raw, _ROLES_AT)
     return Superblock(
@@ -234,8 +238,6 @@ def _require(field: str, found: int, wanted: int) -> None:
 def _require_room(
     data_offset: int, data_size: int, at: DeviceSector, minor_version: int, device_sectors: int
 ) -> None:
-    if minor_version > 0 and data_offset < at + 8:
-        raise BadImage(f"superblock: data_offset {data_offset} overlaps the superblock at {at}")
     room = at if minor_version == 0 else device_sectors - data_offset
     if room < data_size:
         found = device_sectors * SECTOR_BYTES

@@ -43,12 +43,12 @@ ERAS = {
 }
 NEWEST_ERA = ERAS["6.12.117"]
 
-# Stable branch -> (first sublevel, era), newest first; from the changelogs of Debian's kernels.
-# A branch above all of these has the newest era.
+# Stable branch -> (first sublevel, era), newest first, from the changelogs of Debian's kernels.
+# Read in the sources of Debian's 5.10.262, 6.1.192, 7.2.13 and 7.3-rc7: of these none has the
+# second check, whatever its number.
 _BRANCHES = {
     (6, 12): ((117, "6.12.117"), (0, "6.1.175")),
 }
-_FIRST_BRANCH_WITH_NEWEST = (7, 0)
 
 
 def era_named(name: str) -> Era:
@@ -67,10 +67,7 @@ def era_of_kernel(version: tuple[int, int, int]) -> Era:
 
     On journals that a driver wrote the two eras here agree; they part on hostile ones only.
     """
-    branch, sublevel = version[:2], version[2]
-    if branch >= _FIRST_BRANCH_WITH_NEWEST:
-        return NEWEST_ERA
-    for first, name in _BRANCHES.get(branch, ((0, "6.1.175"),)):
-        if sublevel >= first:
+    for first, name in _BRANCHES.get(version[:2], ()):
+        if version[2] >= first:
             return ERAS[name]
     return ERAS["6.1.175"]

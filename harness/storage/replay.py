@@ -175,7 +175,7 @@ def _targets(files: ArrayFiles, out: Path, *, force: bool) -> dict[str, Path]:
             raise BadInput(f"{path}: another image has the same file name; rename one of them")
         if target.exists() and target.samefile(path):
             raise BadInput(f"{out}: {path.name} there is the image itself; name another folder")
-        if target.exists() and not force:
+        if (target.exists() or target.is_symlink()) and not force:
             raise BadInput(f"{target}: is there already; say --force, or name another folder")
         targets[label] = target
     return targets
@@ -196,14 +196,16 @@ def _naming_output(out: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _folder_to_fill(out: Path) -> Iterator[Path]:
-    """Give a temporary folder inside *out*; an *out* that was made here goes if that fails."""
+    """Give a temporary folder inside *out*; what was made here goes if that fails."""
     with _naming_output(out):
-        made = not out.exists()
+        made = [folder for folder in (out, *out.parents) if not folder.exists()]
         out.mkdir(parents=True, exist_ok=True)
         try:
-            with tempfile.TemporaryDirectory(dir=out, prefix=".mdjournal-") as folder:
-                yield Path(folder)
+            with tempfile.TemporaryDirectory(dir=out, prefix=".mdjournal-") as name:
+                yield Path(name)
         except BaseException:
-            if made and not any(out.iterdir()):
-                out.rmdir()
+            for folder in made:  # the innermost first
+                if any(folder.iterdir()):
+                    break
+                folder.rmdir()
             raise

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import signal
 from pathlib import Path
 
 from harness.errors import DeadlineMissed, GuestLost, GuestOopsed, GuestPanicked, GuestVanished
 
 LAST_LINES = 12
 
+_TIME = re.compile(r"^(?:\[[^]]*\])+ ")  # and with CONFIG_PRINTK_CALLER, whose line it is
 _PANIC = re.compile(r"Kernel panic - not syncing")
 _OOPS = re.compile(r"\bOops\b|\bBUG: |kernel BUG at|general protection fault|unable to handle")
 
@@ -47,9 +49,14 @@ def diagnose(console: Path, *, doing: str, ended: int | None, waited_s: float) -
     if oops := _first(_OOPS, every):
         return GuestOopsed(f"guest: its kernel oopsed ({oops}) while {where}")
     if ended is not None:
-        return GuestVanished(f"guest: QEMU ended with status {ended} while {where}")
+        return GuestVanished(f"guest: QEMU ended with status {_status(ended)} while {where}")
     return DeadlineMissed(f"guest: no answer within {waited_s:.0f} s while {where}")
 
 
 def _first(pattern: re.Pattern[str], lines: list[str]) -> str | None:
-    return next((line.partition("] ")[2] or line for line in lines if pattern.search(line)), None)
+    return next((_TIME.sub("", line, count=1) for line in lines if pattern.search(line)), None)
+
+
+def _status(ended: int) -> str:
+    names = {-number: number.name for number in signal.Signals}
+    return f"{ended} ({names[ended]})" if ended in names else str(ended)

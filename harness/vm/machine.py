@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,19 +74,24 @@ def command_line(
         "-kernel", str(config.kernel_image),
         "-initrd", str(config.initramfs),
         "-append", kernel_arguments,
-        "-chardev", f"file,id=console,path={console},append=on",
+        "-chardev", f"file,id=console,path={_value(console)},append=on",
         "-serial", "chardev:console",
-        "-chardev", f"socket,id=agent,path={sockets.agent},server=on,wait=off",
+        "-chardev", f"socket,id=agent,path={_value(sockets.agent)},server=on,wait=off",
         "-device", "virtio-serial-pci,id=ports",
         "-device", f"virtserialport,bus=ports.0,chardev=agent,name={AGENT_PORT}",
-        "-qmp", f"unix:{sockets.qmp},server=on,wait=off",
+        "-qmp", f"unix:{_value(sockets.qmp)},server=on,wait=off",
     ]
     # fmt: on
     for number, disk in enumerate(config.disks):
         command += _disk_arguments(number, disk)
     if incoming is not None:
-        command += ["-incoming", f"exec:cat {incoming}"]
+        command += ["-incoming", f"exec:cat {shlex.quote(str(incoming))}"]
     return command
+
+
+def _value(path: Path) -> str:
+    """Return a path as one value among others: QEMU takes a single comma for its end."""
+    return str(path).replace(",", ",,")
 
 
 def _disk_arguments(number: int, disk: GuestDisk) -> list[str]:
@@ -95,7 +101,7 @@ def _disk_arguments(number: int, disk: GuestDisk) -> list[str]:
     else:
         backend = (
             f"driver=nbd,node-name={node},discard=unmap,export={disk.export},"
-            f"server.type=unix,server.path={disk.socket}"
+            f"server.type=unix,server.path={_value(disk.socket)}"
         )
     # write-cache is what the guest is told; the server below keeps or loses the data.
     cache = "on" if disk.volatile_cache else "off"

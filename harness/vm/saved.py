@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -74,7 +75,12 @@ def restored_guest(
 
 
 def _prune(folder: Path) -> None:
-    """Remove the guests that were not used for longest; one that is asked for is made anew."""
+    """Remove the guests that were not used for longest; one that is asked for is made anew.
+
+    What a killed run left half saved goes too: whoever saves or prunes is alone.
+    """
+    for unfinished in folder.glob("*.tmp"):
+        unfinished.unlink(missing_ok=True)
     for state in sorted(folder.glob("*.state"), key=os.path.getmtime)[:-KEPT_STATES]:
         state.unlink(missing_ok=True)
         state.with_suffix(".console").unlink(missing_ok=True)
@@ -96,7 +102,7 @@ def _boot_and_save(config: MachineConfig, state: Path) -> None:
 def _save(guest: Guest, target: Path) -> None:
     # QEMU itself stops the guest at the end: one that was halted before comes back halted.
     guest.qmp("migrate-set-parameters", **{"max-bandwidth": _NO_LIMIT})
-    guest.qmp("migrate", uri=f"exec:cat >{target}")
+    guest.qmp("migrate", uri=f"exec:cat >{shlex.quote(str(target))}")
     deadline = time.monotonic() + SAVE_DEADLINE_S
     while (status := guest.qmp("query-migrate").get("status")) != "completed":
         if status == "failed" and shutil.disk_usage(target.parent).free < 2**27:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -59,20 +58,22 @@ def modules() -> dict[str, Path]:
     return found
 
 
-def imported(name: str, source: str) -> Iterator[str]:
-    """Yield the dotted name of everything imported in a module, wherever in it that is done."""
-    package = name if name in modules() and modules()[name].name == "__init__.py" else (
-        name.rpartition(".")[0]
-    )  # fmt: skip
+@cache
+def imported(name: str, source: str) -> tuple[str, ...]:
+    """Return the dotted name of everything imported in a module, wherever in it that is done."""
+    is_package = name in modules() and modules()[name].name == "__init__.py"
+    package = name if is_package else name.rpartition(".")[0]
+    found: list[str] = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
                 above = package.split(".")[: len(package.split(".")) - node.level + 1]
                 base = ".".join([*above, base] if base else above)
-            yield from (f"{base}.{alias.name}" for alias in node.names)
+            found += (f"{base}.{alias.name}" for alias in node.names)
+    return tuple(found)
 
 
 def is_below(name: str, tops: tuple[str, ...]) -> bool:

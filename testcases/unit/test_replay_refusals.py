@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -111,6 +112,29 @@ def test_directory_and_device(tmp_path: Path) -> None:
     (tmp_path / "in" / "folder").mkdir()
     refused([*paths, tmp_path / "in" / "folder"], tmp_path / "out", "folder: is no regular file")
     refused([*paths, Path("/dev/null")], tmp_path / "out", "/dev/null: is no regular file")
+
+
+def test_fifo_is_refused_without_waiting_for_its_writer(tmp_path: Path) -> None:
+    paths = written().store(tmp_path / "in")
+    fifo = tmp_path / "in" / "fifo"
+    os.mkfifo(fifo)
+    said: list[str] = []
+
+    def try_it() -> None:
+        try:
+            read_array([*paths, fifo])
+        except BadImage as bad:
+            said.append(str(bad))
+
+    trying = threading.Thread(target=try_it)
+    trying.start()
+    trying.join(2)
+    waited = trying.is_alive()
+    if waited:
+        os.close(os.open(fifo, os.O_RDWR))  # lets it go on
+        trying.join()
+    assert not waited
+    assert "fifo: is no regular file" in said[0]
 
 
 def test_no_image_at_all(tmp_path: Path) -> None:
