@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,8 @@ import click
 
 from harness.campaign.lab import GuestImage
 from harness.errors import BadInput
-from harness.recovery.era import Era, era_of_kernel
+from harness.recovery.era import Era
+from harness.recovery.kernel_versions import era_to_run
 from harness.storage.directories import cache_root
 from harness.vm.accelerator import choose_accelerator
 from harness.vm.machine import MachineConfig
@@ -21,8 +21,6 @@ from kvm_images import kernels, store, tiny_guest
 from kvm_images.kernels import Kernel
 from kvm_images.userland import userland
 from tools.progress import Say
-
-_VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
 
 
 def kernel_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -65,12 +63,7 @@ def find_kernel(name: str, modules: Path | None, replaced: tuple[Path, ...], *, 
 
 def era_of(kernel: Kernel) -> Era:
     """Return the era of a kernel, by Debian's version or the release of an own build."""
-    text = kernel.release if kernel.version == kernels.OWN_BUILD else kernel.version
-    match = _VERSION.match(text)
-    if match is None:
-        raise BadInput(f"kernel {text}: its version cannot be read")
-    major, minor, sublevel = match.groups(default="0")
-    return era_of_kernel((int(major), int(minor), int(sublevel)))
+    return era_to_run(kernel.release if kernel.version == kernels.OWN_BUILD else kernel.version)
 
 
 def guest_image(kernel: Kernel, accelerator: str, *, say: Say) -> GuestImage:

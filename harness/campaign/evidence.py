@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import itertools
 import json
 import re
 import shlex
@@ -113,16 +112,16 @@ def verdict_document(verdict: Verdict) -> dict[str, Any]:
 
 def _take_name(folder: Path, wanted: Path) -> Path:
     """Rename a folder; a name that another run has, or takes meanwhile, is left to it."""
-    final = wanted
-    for number in itertools.count(2):
+    final, number = wanted, 1
+    while True:
         if not final.exists():
             try:
                 return folder.rename(final)
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
+        number += 1
         final = wanted.with_name(f"{wanted.name}-{number}")
-    raise AssertionError("there is always another number")
 
 
 def _prune(root: Path, *, but: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,20 +20,24 @@ class LocalHost:
     def run(self, argv: Sequence[str], *, deadline_s: float, stdin: str = "") -> CommandResult:
         """Run a command; 127 stands for one that does not exist, as in a shell."""
         began = time.monotonic()
+        said = io.BytesIO()
         status: int | None
         try:
-            output = sh.Command(argv[0])(
-                *argv[1:], _in=stdin, _err_to_out=True, _timeout=deadline_s
-            )
+            sh.Command(argv[0])(
+                *argv[1:], _in=stdin, _out=said, _err_to_out=True, _tty_out=False,
+                _timeout=deadline_s,
+            )  # fmt: skip
             status = 0
         except sh.ErrorReturnCode as ended:
-            status, output = ended.exit_code, ended.stdout.decode(errors="replace")
+            status = ended.exit_code
         except sh.CommandNotFound:
-            status, output = 127, f"{argv[0]}: command not found"
+            status = 127
+            said.write(f"{argv[0]}: command not found".encode())
         except sh.TimeoutException:
-            status, output = None, ""
+            status = None
+        output = said.getvalue().decode(errors="replace")
         return CommandResult(
-            self.name, tuple(argv), status, str(output), time.monotonic() - began,
+            self.name, tuple(argv), status, output, time.monotonic() - began,
             "killed at its deadline" if status is None else "",
         )  # fmt: skip
 

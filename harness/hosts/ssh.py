@@ -31,7 +31,7 @@ class SshHost:
         try:
             done = self._connection.run(
                 shlex.join(argv) + " 2>&1", hide=True, warn=True, timeout=deadline_s,
-                in_stream=io.StringIO(stdin) if stdin else False,
+                in_stream=io.StringIO(stdin),  # its end reaches the command
             )  # fmt: skip
             status, output = done.exited, done.stdout
         except CommandTimedOut as late:

@@ -69,7 +69,7 @@ def set_journal_mode(host: Host, mode: JournalMode) -> None:
 def journal_mode(host: Host) -> str:
     """Return the mode that sysfs shows between brackets."""
     text = host.read_text(f"{SYSFS}/journal_mode")
-    return text.partition("[")[2].partition("]")[0]
+    return text.partition("[")[2].partition("]")[0] or "none"
 
 
 def require_as_asked(host: Host, shape: Shape) -> None:
@@ -88,7 +88,7 @@ def require_as_asked(host: Host, shape: Shape) -> None:
     }
     if shape.level is not Level.RAID4:
         wanted["layout"] = str(shape.layout)
-    found = {name: host.read_text(f"{SYSFS}/{name}").split()[0] for name in wanted}
+    found = {name: _first_word(host.read_text(f"{SYSFS}/{name}")) for name in wanted}
     wanted["journal_mode"], found["journal_mode"] = shape.mode.value, journal_mode(host)
     wrong = [f"{n} is {found[n]}, wanted {wanted[n]}" for n in wanted if found[n] != wanted[n]]
     if wrong:
@@ -143,6 +143,10 @@ def live_journal_tail(host: Host, journal_node: str) -> int:
     """
     name = journal_node.rpartition("/")[2]
     return int(host.read_text(f"{SYSFS}/dev-{name}/recovery_start"))
+
+
+def _first_word(text: str) -> str:
+    return (text.split() or ["nothing"])[0]
 
 
 def _layout_argument(shape: Shape) -> list[str]:

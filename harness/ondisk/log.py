@@ -177,23 +177,31 @@ def parse_tail_block(block: bytes, *, seed: int, position: LogSector) -> MetaBlo
     return parsed
 
 
-def parse_payload(block: bytes, offset: int, meta_size: int) -> tuple[Payload, int] | BrokenPayload:
-    """Decode the descriptor at *offset*; return it and the length it takes, in bytes.
+def parse_payload(
+    block: bytes, offset: int, limit: int, *, clip: bool = False
+) -> tuple[Payload, int] | BrokenPayload:
+    """Decode the descriptor at *offset*; return it and the length that it announces, in bytes.
 
-    Lengths are trusted only as far as *meta_size*: a descriptor that does not fit is a
-    `BrokenPayload`, whatever its size field says.
+    Args:
+        block: the meta block.
+        offset: where the descriptor begins.
+        limit: where it must end, ``meta_size`` or the block's end; what does not fit is a
+            `BrokenPayload`, whatever its size field says.
+        clip: a list that does not fit is cut at *limit* instead, for kernels that never looked.
     """
-    if offset + _PAYLOAD_HEAD.size > meta_size:
-        return BrokenPayload(offset, f"{meta_size - offset} bytes are left, a descriptor has more")
+    if offset + _PAYLOAD_HEAD.size > limit:
+        return BrokenPayload(offset, f"{limit - offset} bytes are left, a descriptor has more")
     kind, flags, size = _PAYLOAD_HEAD.unpack_from(block, offset)
     if kind == PayloadType.FLUSH:
-        return _parse_flush(block, offset, meta_size, flags, size)
+        return _parse_flush(block, offset, limit, flags, size, clip=clip)
     if kind not in (PayloadType.DATA, PayloadType.PARITY):
         return UnknownPayload(type=kind, flags=flags, size=size), _PAYLOAD_HEAD.size
     count = size // BLOCK_SECTORS
     length = PAGE_PAYLOAD_BYTES + 4 * count
-    if offset + length > meta_size:
-        return BrokenPayload(offset, f"its size of {size} sectors takes it past meta_size")
+    room = limit - offset - PAGE_PAYLOAD_BYTES
+    if room < 0 or (room < 4 * count and not clip):
+        return BrokenPayload(offset, f"its size of {size} sectors takes it past its end at {limit}")
+    count = min(count, room // 4)
     (location,) = _LOCATION.unpack_from(block, offset + 8)
     checksums = struct.unpack_from(f"<{count}I", block, offset + PAGE_PAYLOAD_BYTES)
     if kind == PayloadType.DATA:
@@ -231,12 +239,14 @@ def join_payloads(payloads: Iterable[bytes]) -> bytes:
 
 
 def _parse_flush(
-    block: bytes, offset: int, meta_size: int, flags: int, size: int
+    block: bytes, offset: int, limit: int, flags: int, size: int, *, clip: bool
 ) -> tuple[Payload, int] | BrokenPayload:
     length = FLUSH_PAYLOAD_BYTES + size
-    if offset + length > meta_size:
-        return BrokenPayload(offset, f"its list of {size} bytes takes it past meta_size")
-    stripes = struct.unpack_from(f"<{size // 8}Q", block, offset + FLUSH_PAYLOAD_BYTES)
+    room = limit - offset - FLUSH_PAYLOAD_BYTES
+    if room < size and not clip:
+        return BrokenPayload(offset, f"its list of {size} bytes takes it past its end at {limit}")
+    count = min(size, room) // 8
+    stripes = struct.unpack_from(f"<{count}Q", block, offset + FLUSH_PAYLOAD_BYTES)
     return FlushPayload(
         flags=flags, size=size, stripes=tuple(StripeSector(s) for s in stripes)
     ), length

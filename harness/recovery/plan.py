@@ -1,53 +1,56 @@
 """What the kernel's recovery will write, as data: nothing is written here.
 
-Mirrors ``r5c_recovery_analyze_meta_block``, ``r5c_recovery_flush_log`` and
-``r5c_recovery_rewrite_data_only_stripes``; format document, section 4.1. A page is named by the
-place in the log that it comes from, so a plan stays small whatever the journal's size.
+Mirrors ``r5l_load_log``, ``r5l_recovery_log`` and ``r5c_recovery_rewrite_data_only_stripes``;
+format document, section 4. A page is named by the place in the log that it comes from, so a plan
+stays small whatever the journal's size.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from harness.ondisk.log import (
-    DataPayload,
-    FlushPayload,
-    ParityPayload,
+    MetaBlock,
     Rejected,
     build_data_payload,
     build_meta_block,
     join_payloads,
     page_checksum,
 )
-from harness.ondisk.units import BLOCK_SECTORS, ArraySector, LogSector, StripeSector
+from harness.ondisk.units import BLOCK_SECTORS, ArraySector, LogSector
+from harness.recovery.era import DataOnly, Ending, NewLog, Unit
 from harness.recovery.geometry import Geometry
-from harness.recovery.scan import Log, LogEnd, Ring, ScannedMeta, load_log, scan_log
+from harness.recovery.metawise import DEFAULT_STRIPE_CACHE_SIZE, Analysis, DataOnlyStripe
+from harness.recovery.scan import (
+    Log,
+    LogEnd,
+    ScannedMeta,
+    StripeReplay,
+    load_log,
+    scan_log,
+)
+from harness.recovery.stripewise import scan_by_stripe
 
-_U64 = 2**64 - 1
+__all__ = [
+    "DataOnlyStripe", "EmptyMeta", "RecoveryPlan", "RewrittenMeta", "StripeReplay",
+    "UnreadableTail", "follow_log", "plan_recovery", "rewritten_block",
+]  # fmt: skip
 
-
-@dataclass(frozen=True, slots=True)
-class StripeReplay:
-    """Write these logged pages to the members at *stripe*: one data-parity stripe."""
-
-    stripe: StripeSector
-    pages: tuple[tuple[int, LogSector], ...]  # (device, where the page lies in the log)
-
-
-@dataclass(frozen=True, slots=True)
-class DataOnlyStripe:
-    """A stripe whose data is in the log and whose parity is not; pages as in `StripeReplay`."""
-
-    stripe: StripeSector
-    pages: tuple[tuple[int, LogSector], ...]
+_U64 = 2**64
 
 
 @dataclass(frozen=True, slots=True)
 class EmptyMeta:
-    """The meta block that ends a recovery; *seq* is ``None`` where the kernel draws it."""
+    """An empty meta block that recovery writes.
+
+    Where the kernel draws the sequence number, *seq* is ``None``, and *from_drawn* says how far
+    this one is from the number drawn.
+    """
 
     position: LogSector
     seq: int | None
+    from_drawn: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +73,21 @@ class RecoveryPlan:
     created: Rejected | None  # the tail block was bad for this reason: a new log was made
     replays: tuple[StripeReplay, ...]  # in the order of the kernel's writes
     data_only: tuple[DataOnlyStripe, ...]
-    empty_meta: EmptyMeta | None
+    written_out: bool  # whether the members get the data-only stripes
+    empty_metas: tuple[EmptyMeta, ...]  # the last one is where the log goes on
     rewritten: tuple[RewrittenMeta, ...]
-    journal_tail: LogSector  # what the superblock gets
+    journal_tail: LogSector  # what the superblock has afterwards
+    reported: bool  # whether the kernel's log tells of it
+
+    @property
+    def empty_meta(self) -> EmptyMeta | None:
+        """The empty meta block at which the log goes on, where one is written."""
+        return self.empty_metas[-1] if self.empty_metas else None
 
     @property
     def message(self) -> str | None:
         """What the kernel says of it in its log, behind ``md/raid:mdX: ``; ``None``: nothing."""
-        if self.created is not None:
+        if self.created is not None or not self.reported:
             return None
         if not self.replays and not self.data_only:
             return "starting from clean shutdown"
@@ -91,44 +101,122 @@ class UnreadableTail(Exception):
     """The block at the tail cannot be read: the kernel refuses to start the array."""
 
 
-def plan_recovery(log: Log, geometry: Geometry) -> RecoveryPlan:
+def plan_recovery(
+    log: Log, geometry: Geometry, *, stripe_cache_size: int = DEFAULT_STRIPE_CACHE_SIZE
+) -> RecoveryPlan:
     """Say what recovery will write, for a log and the geometry of its array.
+
+    Args:
+        log: with the era that is to be followed.
+        geometry: of the array.
+        stripe_cache_size: decides which stripes are written early; seen where a FLUSH follows.
 
     Raises:
         UnreadableTail: where the kernel fails to start the array.
+        UndefinedRecovery: where the era's kernel would leave its buffers.
+        StripeCacheExhausted: where the kernel gives up for want of stripes.
     """
     tail = load_log(log)
     if tail is None:
         raise UnreadableTail(f"block {log.start} of the log cannot be read")
     if isinstance(tail, Rejected):
-        return _plan_create(tail)
-    analysis = _Analysis(geometry, log.ring)
-    scan = scan_log(log, tail)
-    while True:
-        try:
-            analysis.take(next(scan))
-        except StopIteration as stop:
-            return _plan_finish(log, geometry, analysis, stop.value)
+        return _plan_new_log(log, tail)
+    outcome = _Outcome(log, geometry, stripe_cache_size)
+    for scanned in _follow(log, geometry, tail, outcome):
+        outcome.take(scanned)
+    return _plan_finish(log, geometry, tail, outcome)
 
 
-def _plan_create(tail: Rejected) -> RecoveryPlan:
+def follow_log(log: Log, geometry: Geometry) -> Iterator[ScannedMeta]:
+    """Yield every meta block that the era's scan goes through; none where the tail is bad."""
+    tail = load_log(log)
+    if isinstance(tail, MetaBlock):
+        yield from _follow(log, geometry, tail, None)
+
+
+def rewritten_block(plan: RewrittenMeta, log: Log) -> bytes:
+    """Return the meta block that the kernel writes for a rewritten data-only stripe."""
+    descriptors = []
+    for location, source, _ in plan.pages:
+        page = log.read_block(source)
+        if page is None:
+            raise ValueError(f"page {source} was readable during the scan")
+        descriptors.append(build_data_payload(location, page_checksum(log.seed, page)))
+    return build_meta_block(
+        seed=log.seed, seq=plan.seq, position=plan.position, payloads=join_payloads(descriptors)
+    )
+
+
+class _Outcome:
+    """What a scan comes to, whichever way the era goes."""
+
+    def __init__(self, log: Log, geometry: Geometry, stripe_cache_size: int) -> None:
+        self._analysis: Analysis | None = None
+        if log.era.unit is Unit.META_BLOCK:
+            self._analysis = Analysis(geometry, log.ring, stripe_cache_size=stripe_cache_size)
+        self._replays: list[StripeReplay] = []
+        self.accepted = 0
+        self.dropped = 0
+        self.end: LogEnd | None = None
+
+    def take(self, scanned: ScannedMeta) -> None:
+        if scanned.dropped is None:
+            self.accepted += 1
+        else:
+            self.dropped += 1
+        if self._analysis is not None:
+            self._analysis.take(scanned)
+        self._replays += scanned.replays
+
+    def finish(self) -> tuple[tuple[StripeReplay, ...], tuple[DataOnlyStripe, ...]]:
+        if self._analysis is None:
+            return tuple(self._replays), ()
+        data_only = self._analysis.finish()
+        return tuple(self._analysis.replays), data_only
+
+
+def _follow(
+    log: Log, geometry: Geometry, tail: MetaBlock, outcome: _Outcome | None
+) -> Iterator[ScannedMeta]:
+    if log.era.unit is Unit.STRIPE:
+        end = yield from scan_by_stripe(log, geometry, tail)
+    else:
+        end = yield from scan_log(log, tail)
+    if outcome is not None:
+        outcome.end = end
+
+
+def _plan_new_log(log: Log, tail: Rejected) -> RecoveryPlan:
     """Plan the path of ``r5l_load_log`` that makes a new log: nothing in it is looked at."""
+    zero = LogSector(0)
+    metas: tuple[EmptyMeta, ...] = ()
+    if log.era.new_log is not NewLog.NOTHING:
+        metas = (EmptyMeta(zero, None),)
+    if log.era.new_log is NewLog.TWO_META_BLOCKS:
+        again = EmptyMeta(LogSector(BLOCK_SECTORS), None, 1 + log.era.sequence_jump)
+        metas = (*metas, again)
     return RecoveryPlan(
-        start=tail.at, metas_accepted=0, metas_dropped=0, ended=None, created=tail,
-        replays=(), data_only=(), empty_meta=EmptyMeta(LogSector(0), None), rewritten=(),
-        journal_tail=LogSector(0),
+        start=tail.at, metas_accepted=0, metas_dropped=0, ended=None, created=tail, replays=(),
+        data_only=(), written_out=False, empty_metas=metas, rewritten=(),
+        journal_tail=metas[-1].position if metas else zero, reported=False,
     )  # fmt: skip
 
 
-def _plan_finish(log: Log, geometry: Geometry, analysis: _Analysis, end: LogEnd) -> RecoveryPlan:
-    data_only = analysis.finish()
-    seq = (end.seq + log.era.sequence_jump) & _U64
+def _plan_finish(log: Log, geometry: Geometry, tail: MetaBlock, outcome: _Outcome) -> RecoveryPlan:
+    end = outcome.end
+    assert end is not None  # the scan has run to its end
+    replays, data_only = outcome.finish()
+    seq = (end.seq + log.era.sequence_jump) % _U64
+    writes = log.era.writes_empty_meta(Ending(tail.seq, end.seq, len(data_only)))
     rewritten = _plan_rewrite(log, geometry, data_only, end.position, seq)
     return RecoveryPlan(
-        start=log.start, metas_accepted=analysis.accepted, metas_dropped=analysis.dropped,
-        ended=end, created=None, replays=tuple(analysis.replays), data_only=data_only,
-        empty_meta=None if data_only else EmptyMeta(end.position, seq), rewritten=rewritten,
-        journal_tail=end.position,
+        start=log.start, metas_accepted=outcome.accepted, metas_dropped=outcome.dropped,
+        ended=end, created=None, replays=replays, data_only=data_only,
+        written_out=log.era.data_only is DataOnly.WRITTEN_OUT,
+        empty_metas=(EmptyMeta(end.position, seq),) if writes else (), rewritten=rewritten,
+        # Where nothing is written the superblock keeps what it has, even a tail that cannot be.
+        journal_tail=end.position if writes or rewritten else log.journal_tail,
+        reported=log.era.reports,
     )  # fmt: skip
 
 
@@ -148,84 +236,5 @@ def _plan_rewrite(
             pages.append((location, source, at))
         rewritten.append(RewrittenMeta(position, seq, tuple(pages)))
         position = log.ring.add(at, BLOCK_SECTORS)
-        seq = (seq + 1) & _U64
+        seq = (seq + 1) % _U64
     return tuple(rewritten)
-
-
-def rewritten_block(plan: RewrittenMeta, log: Log) -> bytes:
-    """Return the meta block that the kernel writes for a rewritten data-only stripe."""
-    descriptors = []
-    for location, source, _ in plan.pages:
-        page = log.read_block(source)
-        if page is None:
-            raise ValueError(f"page {source} was readable during the scan")
-        descriptors.append(build_data_payload(location, page_checksum(log.seed, page)))
-    return build_meta_block(
-        seed=log.seed, seq=plan.seq, position=plan.position, payloads=join_payloads(descriptors)
-    )
-
-
-@dataclass(slots=True)
-class _Stripe:
-    pages: dict[int, LogSector] = field(default_factory=dict)
-    caching: bool = True  # STRIPE_R5C_CACHING: data only so far
-
-
-class _Analysis:
-    """The list of stripes that recovery keeps while it scans, in the kernel's order."""
-
-    def __init__(self, geometry: Geometry, ring: Ring) -> None:
-        self._geometry = geometry
-        self._ring = ring
-        self._stripes: dict[StripeSector, _Stripe] = {}
-        self.replays: list[StripeReplay] = []
-        self.accepted = 0
-        self.dropped = 0
-
-    def take(self, scanned: ScannedMeta) -> None:
-        if scanned.dropped is not None:
-            self.dropped += 1
-            return
-        self.accepted += 1
-        for placed in scanned.payloads:
-            match placed.payload:
-                case FlushPayload(stripes=stripes):
-                    for stripe in stripes:
-                        self._stripes.pop(stripe, None)
-                case DataPayload(location=location):
-                    self._take_data(location, placed.pages_at)
-                case ParityPayload(location=location):
-                    self._take_parity(location, placed.pages_at)
-
-    def _take_data(self, location: ArraySector, at: LogSector) -> None:
-        place = self._geometry.place(location)
-        stripe = self._stripes.setdefault(place.sector, _Stripe())
-        if not stripe.caching and place.pd_idx in stripe.pages:
-            self._replay(place.sector, stripe)
-            del self._stripes[place.sector]
-            stripe = self._stripes[place.sector] = _Stripe()  # moves it to the end
-        stripe.pages[place.device] = at
-        stripe.caching = True
-
-    def _take_parity(self, location: StripeSector, at: LogSector) -> None:
-        row = self._geometry.row_at(location)
-        stripe = self._stripes.setdefault(location, _Stripe())
-        stripe.pages[row.pd_idx] = at
-        if row.qd_idx is not None:
-            stripe.pages[row.qd_idx] = self._ring.add(at, BLOCK_SECTORS)
-        stripe.caching = False
-
-    def _replay(self, sector: StripeSector, stripe: _Stripe) -> None:
-        row = self._geometry.row_at(sector)
-        if any(device in row.data for device in stripe.pages):
-            self.replays.append(StripeReplay(sector, tuple(sorted(stripe.pages.items()))))
-
-    def finish(self) -> tuple[DataOnlyStripe, ...]:
-        """Replay every stripe that has its parity; return those that have none."""
-        data_only = []
-        for sector, stripe in self._stripes.items():
-            if stripe.caching:
-                data_only.append(DataOnlyStripe(sector, tuple(sorted(stripe.pages.items()))))
-            else:
-                self._replay(sector, stripe)
-        return tuple(data_only)

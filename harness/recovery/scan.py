@@ -27,8 +27,8 @@ from harness.ondisk.log import (
     parse_payload,
     parse_tail_block,
 )
-from harness.ondisk.units import BLOCK_BYTES, BLOCK_SECTORS, LogSector
-from harness.recovery.era import Era
+from harness.ondisk.units import BLOCK_BYTES, BLOCK_SECTORS, LogSector, StripeSector
+from harness.recovery.era import Bounds, Era
 
 ReadBlock = Callable[[LogSector], bytes | None]  # one 4096-byte block; None: cannot be read
 
@@ -91,6 +91,14 @@ class Mismatch:
 
 
 @dataclass(frozen=True, slots=True)
+class StripeReplay:
+    """Write these logged pages to the members at *stripe*."""
+
+    stripe: StripeSector
+    pages: tuple[tuple[int, LogSector], ...]  # (device, where the page lies in the log)
+
+
+@dataclass(frozen=True, slots=True)
 class ScannedMeta:
     """One meta block that the scan accepted or dropped, in the order of the log."""
 
@@ -98,15 +106,21 @@ class ScannedMeta:
     payloads: tuple[PlacedPayload, ...]
     dropped: Mismatch | None
     log_sectors: int  # how far the scan moves on from here
+    replays: tuple[StripeReplay, ...] = ()  # in eras that write while they scan
 
 
 @dataclass(frozen=True, slots=True)
 class LogEnd:
-    """Where the scan stopped, the next sequence number there, and the check that failed."""
+    """Where the scan stopped, the next sequence number there, and what ended it."""
 
     position: LogSector
     seq: int
-    rejected: Rejected | None  # None: the block could not be read
+    rejected: Rejected | None  # the check that a block failed; None: it could not be read, or
+    mismatch: Mismatch | None = None  # in eras that stop at a bad page: that
+
+
+class UndefinedRecovery(Exception):
+    """The kernel would read or write beyond its buffers: there is no outcome to predict."""
 
 
 def load_log(log: Log) -> MetaBlock | Rejected | None:
@@ -121,44 +135,89 @@ def load_log(log: Log) -> MetaBlock | Rejected | None:
     return parse_tail_block(block, seed=log.seed, position=log.start)
 
 
+def next_meta(log: Log, position: LogSector, seq: int) -> MetaBlock | LogEnd:
+    """Return the meta block that continues the log, or how the log ends there."""
+    block = log.read_block(position)
+    if block is None:
+        return LogEnd(position, seq, None)
+    meta = parse_meta_block(block, seed=log.seed, seq=seq, position=position)
+    return LogEnd(position, seq, meta) if isinstance(meta, Rejected) else meta
+
+
 def scan_log(log: Log, tail: MetaBlock) -> Generator[ScannedMeta, None, LogEnd]:
     """Yield each meta block from *tail* on, one at a time; return where and why that ended.
 
-    A meta block of which a page or a descriptor is bad is dropped whole, and the scan goes on
-    one block further: the comment in ``r5c_recovery_analyze_meta_block`` promises that later
-    meta blocks are examined, but what follows is that meta block's own first page.
+    For eras that verify whole meta blocks. One of which a page or a descriptor is bad is dropped
+    whole, and the scan goes on one block further: the comment in
+    ``r5c_recovery_analyze_meta_block`` promises that later meta blocks are examined, but what
+    follows is that meta block's own first page.
+
+    Raises:
+        UndefinedRecovery: a descriptor leads this era's kernel out of the block.
     """
     position, seq = tail.position, tail.seq
-    while True:
-        block = log.read_block(position)
-        if block is None:
-            return LogEnd(position, seq, None)
-        meta = parse_meta_block(block, seed=log.seed, seq=seq, position=position)
-        if isinstance(meta, Rejected):
-            return LogEnd(position, seq, meta)
+    while not isinstance(meta := next_meta(log, position, seq), LogEnd):
         scanned = _scan_payloads(log, meta)
         yield scanned
-        seq = (seq + 1) & (2**64 - 1)
+        seq = (seq + 1) % 2**64
         position = log.ring.add(position, scanned.log_sectors)
+    return meta
+
+
+def page_fault(log: Log, page: bytes | None, wanted: int) -> str | None:
+    """Say what is wrong with a logged page of which the checksum is *wanted*; ``None``: nothing."""
+    if page is None:
+        return "cannot be read"
+    found = page_checksum(log.seed, page)
+    return None if found == wanted else f"checksum is {found:#010x}, wanted {wanted:#010x}"
+
+
+def stored_checksum(meta: MetaBlock, offset: int, number: int) -> int:
+    """Return checksum *number* of the descriptor at *offset*, wherever that leads in the block.
+
+    The kernel looks for it where it should be, whatever size says: with a size too small that is
+    the next descriptor's bytes, or the zeroes behind the last one.
+
+    Raises:
+        UndefinedRecovery: behind the block.
+    """
+    at = offset + PAGE_PAYLOAD_BYTES + _WORD.size * number
+    if at + _WORD.size > BLOCK_BYTES:
+        raise beyond_block(meta, offset)
+    return int(_WORD.unpack_from(meta.block, at)[0])
+
+
+def beyond_block(meta: MetaBlock, offset: int) -> UndefinedRecovery:
+    """Return the error that says at which descriptor the kernel would leave the block."""
+    return UndefinedRecovery(
+        f"meta block {meta.seq} at log sector {meta.position}: the descriptor at byte {offset}"
+        " leads the kernel beyond the block, so its outcome cannot be told"
+    )
 
 
 def _scan_payloads(log: Log, meta: MetaBlock) -> ScannedMeta:
     placed: list[PlacedPayload] = []
     loaded = BLOCK_SECTORS  # grows by the pages that are loaded, not by what size announces
     pages_at = log.ring.add(meta.position, BLOCK_SECTORS)
+    trusting = log.era.bounds is Bounds.NONE
+    limit = BLOCK_BYTES if trusting else meta.meta_size
     offset = HEADER_BYTES
     while offset + log.era.ignored_trailing_bytes < meta.meta_size:
-        parsed = parse_payload(meta.block, offset, meta.meta_size)
+        parsed = parse_payload(meta.block, offset, limit, clip=trusting)
         if isinstance(parsed, BrokenPayload):
+            if trusting:
+                raise beyond_block(meta, offset)
             broken = Mismatch(f"descriptor at byte {parsed.offset}: {parsed.reason}", meta.position)
             return ScannedMeta(meta, tuple(placed), broken, BLOCK_SECTORS)
         payload, length = parsed
         placed.append(PlacedPayload(payload, pages_at))
-        if mismatch := _verify(log, meta.block, offset, placed[-1]):
+        if mismatch := _verify(log, meta, offset, placed[-1]):
             return ScannedMeta(meta, tuple(placed), mismatch, BLOCK_SECTORS)
         if isinstance(payload, DataPayload | ParityPayload):
             loaded += BLOCK_SECTORS * _pages_loaded(log, payload)
             pages_at = log.ring.add(pages_at, payload.size)
+        elif trusting and offset + length > BLOCK_BYTES:
+            raise beyond_block(meta, offset)
         offset += length
     return ScannedMeta(meta, tuple(placed), None, loaded)
 
@@ -167,32 +226,21 @@ def _pages_loaded(log: Log, payload: DataPayload | ParityPayload) -> int:
     return 1 if isinstance(payload, DataPayload) else log.parities
 
 
-def _verify(log: Log, block: bytes, offset: int, placed: PlacedPayload) -> Mismatch | None:
+def _verify(log: Log, meta: MetaBlock, offset: int, placed: PlacedPayload) -> Mismatch | None:
     payload = placed.payload
     if isinstance(payload, UnknownPayload):
         return Mismatch(f"descriptor at byte {offset}: type {payload.type}", placed.pages_at)
     if isinstance(payload, FlushPayload):
-        return None
+        if log.era.knows_flush:
+            return None
+        return Mismatch(f"descriptor at byte {offset}: FLUSH is not known yet", placed.pages_at)
     pages = _pages_loaded(log, payload)
-    if log.era.size_must_hold_its_pages and payload.size // BLOCK_SECTORS < pages:
+    if log.era.bounds is Bounds.FIT_AND_HOLD and payload.size // BLOCK_SECTORS < pages:
         too_small = f"descriptor at byte {offset}: size {payload.size} holds no {pages} page(s)"
         return Mismatch(too_small, placed.pages_at)
     at = placed.pages_at
     for number in range(pages):
-        if reason := _page_fault(log, block, offset + PAGE_PAYLOAD_BYTES + 4 * number, at):
+        if reason := page_fault(log, log.read_block(at), stored_checksum(meta, offset, number)):
             return Mismatch(f"page at {at}: {reason}", at)
         at = log.ring.add(at, BLOCK_SECTORS)
     return None
-
-
-def _page_fault(log: Log, block: bytes, checksum_at: int, at: LogSector) -> str | None:
-    # The kernel looks for the checksum where it should be, whatever size says: with a size too
-    # small that is the next descriptor's bytes, or the zeroes behind the last one.
-    if checksum_at + _WORD.size > BLOCK_BYTES:
-        return "its checksum would lie behind the meta block"
-    (wanted,) = _WORD.unpack_from(block, checksum_at)
-    page = log.read_block(at)
-    if page is None:
-        return "cannot be read"
-    found = page_checksum(log.seed, page)
-    return None if found == wanted else f"checksum is {found:#010x}, wanted {wanted:#010x}"

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from harness.errors import BadImage, BadInput
 from harness.ondisk.crc import uuid_checksum
-from harness.ondisk.log import MetaBlock
 from harness.ondisk.superblock import Superblock
 from harness.ondisk.units import BLOCK_BYTES, SECTOR_BYTES, LogSector
 from harness.recovery.era import Era
 from harness.recovery.members import Array, put_together
-from harness.recovery.scan import Log, ScannedMeta, load_log, scan_log
+from harness.recovery.plan import follow_log
+from harness.recovery.scan import Log, ScannedMeta
 from harness.storage.images import opened_image, read_superblocks
 
 
@@ -112,5 +112,4 @@ def opened_log(files: ArrayFiles, era: Era) -> Iterator[Log]:
 def read_metas(files: ArrayFiles, era: Era) -> tuple[ScannedMeta, ...]:
     """Return every meta block that a scan of the journal goes through; none for a bad tail."""
     with opened_log(files, era) as log:
-        tail = load_log(log)
-        return tuple(scan_log(log, tail)) if isinstance(tail, MetaBlock) else ()
+        return tuple(follow_log(log, files.array.geometry))

@@ -16,8 +16,14 @@ from harness.ondisk.log import build_meta_block
 from harness.ondisk.superblock import SUPERBLOCK_BYTES, with_journal_tail, written_bytes
 from harness.ondisk.units import BLOCK_BYTES, BLOCK_SECTORS, SECTOR_BYTES, LogSector, StripeSector
 from harness.recovery.era import Era
-from harness.recovery.plan import RecoveryPlan, UnreadableTail, plan_recovery
-from harness.recovery.scan import Log
+from harness.recovery.metawise import DEFAULT_STRIPE_CACHE_SIZE, StripeCacheExhausted
+from harness.recovery.plan import (
+    RecoveryPlan,
+    UnreadableTail,
+    plan_recovery,
+    rewritten_block,
+)
+from harness.recovery.scan import Log, UndefinedRecovery
 from harness.recovery.write_out import write_out
 from harness.storage.array_files import ArrayFiles, opened_log
 from harness.storage.images import copy_sparse, naming_full_disk, opened_image
@@ -43,18 +49,26 @@ class Replayed:
     outside: tuple[OutsideWrite, ...]
 
 
-def plan_of(files: ArrayFiles, era: Era) -> RecoveryPlan:
+def plan_of(
+    files: ArrayFiles, era: Era, *, stripe_cache_size: int = DEFAULT_STRIPE_CACHE_SIZE
+) -> RecoveryPlan:
     """Plan the recovery of an array in image files.
 
     Raises:
-        BadImage: the kernel could not start it: the block at the tail cannot be read.
+        BadImage: the kernel could not start it, or would leave its buffers over this log.
     """
     with opened_log(files, era) as log:
-        return _plan(files, log)
+        return _plan(files, log, stripe_cache_size)
 
 
 def replay_to(
-    files: ArrayFiles, out: Path, *, era: Era, seed: int = 0, force: bool = False
+    files: ArrayFiles,
+    out: Path,
+    *,
+    era: Era,
+    seed: int = 0,
+    force: bool = False,
+    stripe_cache_size: int = DEFAULT_STRIPE_CACHE_SIZE,
 ) -> Replayed:
     """Write into folder *out*, under the same names, the images that recovery would leave.
 
@@ -64,6 +78,7 @@ def replay_to(
         era: which recovery code to follow.
         seed: the sequence number is drawn from it where the kernel draws one.
         force: overwrite files of the same name in *out*.
+        stripe_cache_size: of the array, in stripes.
 
     Raises:
         BadInput: a file is in the way, two images have one name, *out* cannot be written.
@@ -76,7 +91,9 @@ def replay_to(
         for label, copy in copies.items():
             copy_sparse(files.paths[label], copy)
         with opened_log(files, era) as log:
-            replayed = _Writer(files, log, copies).carry_out(_plan(files, log), seed)
+            replayed = _Writer(files, log, copies).carry_out(
+                _plan(files, log, stripe_cache_size), seed
+            )
         for label, target in targets.items():
             copies[label].replace(target)
     return replayed
@@ -98,7 +115,7 @@ class _Writer:
             for replay in plan.replays:
                 for device, source in replay.pages:
                     self._write(device, replay.stripe, self._logged(source))
-            for stripe in plan.data_only:
+            for stripe in plan.data_only if plan.written_out else ():
                 self._write_out(stripe.stripe, dict(stripe.pages))
             self._end_log(plan, seed)
         return Replayed(plan, self._log.era, self._pages, tuple(self._outside))
@@ -137,16 +154,37 @@ class _Writer:
         ).items():
             self._write(device, sector, page)
 
+    def _rewrite(self, plan: RecoveryPlan) -> None:
+        """Log data-only stripes anew: all is read before any of it can be written over."""
+        blocks = []
+        for meta in plan.rewritten:
+            blocks += [(to, self._logged(source)) for _, source, to in meta.pages]
+            blocks.append((meta.position, rewritten_block(meta, self._log)))
+        for position, block in blocks:
+            self._write_log(position, block)
+
+    def _write_log(self, position: LogSector, block: bytes) -> None:
+        label = self._files.journal_label
+        os.pwrite(self._descriptors[label], block, self._offset(label, position))
+
     def _end_log(self, plan: RecoveryPlan, seed: int) -> None:
         label = self._files.journal_label
-        if plan.empty_meta is not None:
-            position, seq = plan.empty_meta.position, plan.empty_meta.seq
-        else:  # the kernel logs its own writing-out from here on; that part is not reproduced
-            position, seq = plan.rewritten[0].position, plan.rewritten[0].seq
-        if seq is None:
-            seq = random.Random(seed).getrandbits(32)
-        block = build_meta_block(seed=self._log.seed, seq=seq, position=position)
-        os.pwrite(self._descriptors[label], block, self._offset(label, position))
+        drawn = random.Random(seed).getrandbits(32)
+        for meta in plan.empty_metas:
+            seq = drawn + meta.from_drawn if meta.seq is None else meta.seq
+            self._write_log(
+                meta.position,
+                build_meta_block(seed=self._log.seed, seq=seq, position=meta.position),
+            )
+        if plan.rewritten and plan.written_out:
+            # The kernel logs its own writing-out from here on; that part is not reproduced.
+            first = plan.rewritten[0]
+            self._write_log(
+                first.position,
+                build_meta_block(seed=self._log.seed, seq=first.seq, position=first.position),
+            )
+        elif plan.rewritten:
+            self._rewrite(plan)
         superblock = with_journal_tail(self._files.journal, plan.journal_tail)
         used = min(written_bytes(self._files.journal), SUPERBLOCK_BYTES)
         at = self._files.journal.at * SECTOR_BYTES
@@ -156,13 +194,20 @@ class _Writer:
         return (self._files.array.superblocks[label].data_offset + sector) * SECTOR_BYTES
 
 
-def _plan(files: ArrayFiles, log: Log) -> RecoveryPlan:
+def _plan(files: ArrayFiles, log: Log, stripe_cache_size: int) -> RecoveryPlan:
+    label = files.journal_label
     try:
-        return plan_recovery(log, files.array.geometry)
+        return plan_recovery(log, files.array.geometry, stripe_cache_size=stripe_cache_size)
     except UnreadableTail as unreadable:
         raise BadImage(
-            f"{files.journal_label}: {unreadable}; the kernel would refuse to start the array"
+            f"{label}: {unreadable}; the kernel would refuse to start the array"
         ) from unreadable
+    except StripeCacheExhausted as exhausted:
+        raise BadImage(
+            f"{label}: {exhausted}; the kernel would give up with -ENOMEM"
+        ) from exhausted
+    except UndefinedRecovery as undefined:
+        raise BadImage(f"{label}: era {log.era.name}: {undefined}") from undefined
 
 
 def _targets(files: ArrayFiles, out: Path, *, force: bool) -> dict[str, Path]:

@@ -66,6 +66,8 @@ def _ranges(parts: Mapping[int, str]) -> list[str]:
 
 def end_line(end: LogEnd) -> str:
     """Say where the scan stopped and which check failed there."""
+    if end.mismatch is not None:
+        return f"scan ends at sector {end.position}: {end.mismatch.reason}"
     if end.rejected is None:
         return f"log ends at sector {end.position}: the block cannot be read"
     return f"log ends at {end.rejected}"
@@ -95,14 +97,17 @@ def plan_lines(plan: RecoveryPlan) -> list[str]:
     """Say what recovery does, as the model predicts it."""
     said = f"the kernel says: {plan.message}" if plan.message else "the kernel says nothing"
     lines = [said]
-    if plan.empty_meta is not None:
-        seq = "a random sequence" if plan.empty_meta.seq is None else f"seq {plan.empty_meta.seq}"
-        lines.append(f"an empty meta block goes to sector {plan.empty_meta.position}, {seq}")
+    if plan.replays:
+        lines.append(f"{len(plan.replays)} stripes are written to the members")
+    for meta in plan.empty_metas:
+        seq = "a random sequence" if meta.seq is None else f"seq {meta.seq}"
+        lines.append(f"an empty meta block goes to sector {meta.position}, {seq}")
     if plan.rewritten:
         first, last = plan.rewritten[0], plan.rewritten[-1]
         lines.append(
             f"{len(plan.rewritten)} data-only stripes are logged anew from sector"
-            f" {first.position} on, seq {first.seq} to {last.seq}, then written out"
+            f" {first.position} on, seq {first.seq} to {last.seq}"
+            + (", then written out" if plan.written_out else ", and left there")
         )
     lines.append(f"journal_tail becomes {plan.journal_tail}")
     return lines

@@ -30,7 +30,7 @@ class KnownIssue:
 
 def with_known_issues(verdict: Verdict, issues: Sequence[KnownIssue]) -> Verdict:
     """Return KNOWN(issue) in place of a DIFFERS of which every finding is explained."""
-    if verdict.outcome is not Outcome.DIFFERS:
+    if verdict.outcome is not Outcome.DIFFERS or not verdict.findings:
         return verdict
     names = []
     for finding in verdict.findings:

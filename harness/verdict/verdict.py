@@ -68,6 +68,8 @@ class Verdict:
 
 def verdict_of(judgements: tuple[Judgement, ...]) -> Verdict:
     """Sum up: one objection makes it DIFFERS; a judgement that compared nothing is a fault."""
+    if not judgements:
+        raise ValueError("nothing was judged")
     for judgement in judgements:
         if not judgement.compared:
             raise ValueError(f"oracle {judgement.oracle!r} compared nothing")

@@ -1,0 +1,156 @@
+"""Recovery since 4.10: whole meta blocks are verified, stripes gathered, and written at the end.
+
+Mirrors ``r5c_recovery_analyze_meta_block`` and what it calls; format document, section 4.1 step 4.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from harness.ondisk.log import DataPayload, FlushPayload, ParityPayload
+from harness.ondisk.units import BLOCK_SECTORS, ArraySector, LogSector, StripeSector
+from harness.recovery.geometry import Geometry
+from harness.recovery.scan import Ring, ScannedMeta, StripeReplay
+
+DEFAULT_STRIPE_CACHE_SIZE = 256  # NR_STRIPES
+MAX_STRIPE_CACHE_SIZE = 32768  # raid5_set_cache_size refuses more
+_HASH_LOCKS = 8  # NR_STRIPE_HASH_LOCKS
+
+
+class StripeCacheExhausted(Exception):
+    """The stripe cache cannot grow any further: the kernel gives up with -ENOMEM."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataOnlyStripe:
+    """A stripe whose data is in the log and whose parity is not."""
+
+    stripe: StripeSector
+    pages: tuple[tuple[int, LogSector], ...]  # (device, where the page lies in the log)
+
+
+@dataclass(slots=True)
+class _Stripe:
+    pages: dict[int, LogSector] = field(default_factory=dict)
+    caching: bool = True  # STRIPE_R5C_CACHING: data only so far
+
+
+class StripeCache:
+    """How many stripes recovery can hold: free ones are kept by hash, one list for each lock.
+
+    Mirrors ``get_free_stripe`` and ``grow_one_stripe`` as far as recovery meets them. raid5d gives
+    released stripes back at some time of its own; here they are back at once.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = 0
+        self._free = [0] * _HASH_LOCKS
+        self._grow_to(size)
+
+    def take(self, sector: StripeSector) -> bool:
+        """Take a free stripe for *sector*, or say that its list is empty."""
+        if not self._free[_hash(sector)]:
+            return False
+        self._free[_hash(sector)] -= 1
+        return True
+
+    def give_back(self, sector: StripeSector) -> None:
+        """Take note that the stripe of *sector* is free."""
+        self._free[_hash(sector)] += 1
+
+    def double(self) -> None:
+        """Grow as recovery asks for.
+
+        Raises:
+            StripeCacheExhausted: beyond what md allows.
+        """
+        if 2 * self._size > MAX_STRIPE_CACHE_SIZE:
+            raise StripeCacheExhausted(f"the stripe cache cannot grow beyond {self._size} stripes")
+        self._grow_to(2 * self._size)
+
+    def _grow_to(self, size: int) -> None:
+        for number in range(self._size, size):
+            self._free[number % _HASH_LOCKS] += 1
+        self._size = size
+
+
+class Analysis:
+    """The list of stripes that recovery keeps while it scans, in the kernel's order."""
+
+    def __init__(self, geometry: Geometry, ring: Ring, *, stripe_cache_size: int) -> None:
+        self._geometry = geometry
+        self._ring = ring
+        self._cache = StripeCache(stripe_cache_size)
+        self._stripes: dict[StripeSector, _Stripe] = {}
+        self.replays: list[StripeReplay] = []
+
+    def take(self, scanned: ScannedMeta) -> None:
+        """Take in one meta block; one that was dropped leaves nothing."""
+        if scanned.dropped is not None:
+            return
+        for placed in scanned.payloads:
+            match placed.payload:
+                case FlushPayload(stripes=stripes):
+                    for sector in stripes:
+                        self._forget(sector)
+                case DataPayload(location=location):
+                    self._take_data(location, placed.pages_at)
+                case ParityPayload(location=location):
+                    self._take_parity(location, placed.pages_at)
+
+    def finish(self) -> tuple[DataOnlyStripe, ...]:
+        """Replay every stripe that has its parity; return those that have none."""
+        self._replay_complete()
+        return tuple(
+            DataOnlyStripe(sector, tuple(sorted(stripe.pages.items())))
+            for sector, stripe in self._stripes.items()
+        )
+
+    def _take_data(self, location: ArraySector, at: LogSector) -> None:
+        place = self._geometry.place(location)
+        stripe = self._find(place.sector)
+        if not stripe.caching and place.pd_idx in stripe.pages:
+            self._replay(place.sector, stripe)
+            stripe.pages.clear()
+            self._stripes[place.sector] = self._stripes.pop(place.sector)  # to the end
+        stripe.pages[place.device] = at
+        stripe.caching = True
+
+    def _take_parity(self, location: StripeSector, at: LogSector) -> None:
+        row = self._geometry.row_at(location)
+        stripe = self._find(location)
+        stripe.pages[row.pd_idx] = at
+        if row.qd_idx is not None:
+            stripe.pages[row.qd_idx] = self._ring.add(at, BLOCK_SECTORS)
+        stripe.caching = False
+
+    def _find(self, sector: StripeSector) -> _Stripe:
+        stripe = self._stripes.get(sector)
+        if stripe is not None:
+            return stripe
+        if not self._cache.take(sector):
+            self._replay_complete()
+            while not self._cache.take(sector):
+                self._cache.double()
+        stripe = self._stripes[sector] = _Stripe()
+        return stripe
+
+    def _forget(self, sector: StripeSector) -> None:
+        if self._stripes.pop(sector, None) is not None:
+            self._cache.give_back(sector)
+
+    def _replay_complete(self) -> None:
+        """Replay and forget all that have parity (``r5c_recovery_replay_stripes``)."""
+        for sector, stripe in list(self._stripes.items()):
+            if not stripe.caching:
+                self._replay(sector, stripe)
+                self._forget(sector)
+
+    def _replay(self, sector: StripeSector, stripe: _Stripe) -> None:
+        row = self._geometry.row_at(sector)
+        if any(device in row.data for device in stripe.pages):
+            self.replays.append(StripeReplay(sector, tuple(sorted(stripe.pages.items()))))
+
+
+def _hash(sector: StripeSector) -> int:
+    return sector // BLOCK_SECTORS % _HASH_LOCKS
