@@ -69,7 +69,7 @@ def set_journal_mode(host: Host, mode: JournalMode) -> None:
 def journal_mode(host: Host) -> str:
     """Return the mode that sysfs shows between brackets."""
     text = host.read_text(f"{SYSFS}/journal_mode")
-    return text.partition("[")[2].partition("]")[0] or "none"
+    return text.partition("[")[2].partition("]")[0] or "nothing"
 
 
 def require_as_asked(host: Host, shape: Shape) -> None:

@@ -18,6 +18,7 @@ from harness.ondisk.superblock import (
     Feature,
     Superblock,
 )
+from harness.ondisk.units import BLOCK_SECTORS, StripeSector
 from harness.recovery.geometry import Geometry, geometry_of
 
 
@@ -38,6 +39,27 @@ class Array:
     def set_uuid(self) -> bytes:
         """The array's identity, and the seed of its log's checksums."""
         return self.superblocks[self.freshest].set_uuid
+
+    @property
+    def resync_offset(self) -> int:
+        """How far the array is in sync, in sectors of each member."""
+        return self.superblocks[self.freshest].resync_offset
+
+    def unreadable_at(self, sector: StripeSector) -> frozenset[int]:
+        """Return the slots whose page at *sector* the driver does not read.
+
+        Their device is not there, or it is being rebuilt and has not come that far
+        (``R5_Insync`` in ``analyse_stripe``).
+        """
+        return frozenset(
+            slot
+            for slot in range(self.geometry.raid_disks)
+            if not any(self._is_in_sync(label, sector) for label in self.members.get(slot, ())[:1])
+        )
+
+    def _is_in_sync(self, label: str, sector: StripeSector) -> bool:
+        rebuilt = self.superblocks[label].recovery_offset
+        return rebuilt is None or sector + BLOCK_SECTORS <= rebuilt
 
     @property
     def has_journal_feature(self) -> bool:

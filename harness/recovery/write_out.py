@@ -8,11 +8,12 @@ choice matters where the old parity was wrong: read-modify-write keeps it wrong.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from harness.recovery.geometry import Geometry
 from harness.recovery.layout import Row
 from harness.recovery.parity import q_syndrome, xor_pages
+from harness.recovery.scan import UndefinedRecovery
 
 ReadMember = Callable[[int], bytes]  # the page of one device at the stripe, before the write
 
@@ -24,18 +25,33 @@ class Method(enum.Enum):
     RECONSTRUCT_WRITE = "rcw"
 
 
-def choose_method(geometry: Geometry, data_pages: int, *, synced: bool = True) -> Method:
-    """Return the driver's choice for *data_pages* new pages on an array without failed members.
+def choose_method(
+    geometry: Geometry,
+    row: Row,
+    new: Collection[int],
+    *,
+    unreadable: Collection[int] = (),
+    synced: bool = True,
+) -> Method:
+    """Return the driver's choice for a stripe of which the data of devices *new* is in the log.
 
-    Read-modify-write reads those pages' old contents and the parity, reconstruct-write the other
-    data; the default ``rmw_level`` takes the fewer reads, reconstruct-write on a tie. A stripe
-    that was never synced is always reconstructed: its parity is not to be trusted.
+    Read-modify-write reads those devices' old contents and the parity, reconstruct-write the other
+    data; the default ``rmw_level`` takes the fewer reads, reconstruct-write on a tie. A device that
+    cannot be read weighs as much as twice the array. A stripe that was never synced is always
+    reconstructed: its parity is not to be trusted.
     """
     if not synced:
         return Method.RECONSTRUCT_WRITE
-    rmw_reads = data_pages + geometry.level.parities
-    rcw_reads = geometry.data_disks - data_pages
-    return Method.READ_MODIFY_WRITE if rmw_reads < rcw_reads else Method.RECONSTRUCT_WRITE
+
+    def reads(devices: Iterable[int]) -> int:
+        return sum(2 * geometry.raid_disks if d in unreadable else 1 for d in devices)
+
+    rmw_reads = reads(_read_to_modify(row, new))
+    return (
+        Method.READ_MODIFY_WRITE
+        if rmw_reads < reads(_read_to_reconstruct(row, new))
+        else Method.RECONSTRUCT_WRITE
+    )
 
 
 def write_out(
@@ -44,18 +60,32 @@ def write_out(
     new: Mapping[int, bytes],
     read_old: ReadMember,
     *,
+    unreadable: Collection[int] = (),
     synced: bool = True,
 ) -> dict[int, bytes]:
     """Return the pages that the members hold afterwards, by device, where they can change.
 
     Args:
-        geometry: of the array; all members are there.
+        geometry: of the array.
         row: which device has which part at this stripe.
-        new: the data pages from the log, by device.
+        new: the data pages from the log, by device; also of devices that are missing.
         read_old: gives a device's page as it was, for the pages that the driver reads.
+        unreadable: devices that are missing, or not rebuilt as far as this stripe.
         synced: whether the stripe lies below the array's ``resync_offset``.
+
+    Raises:
+        UndefinedRecovery: whichever way it goes, the driver would have to read a device that it
+            cannot read; what it makes of such a stripe cannot be told.
     """
-    if choose_method(geometry, len(new), synced=synced) is Method.RECONSTRUCT_WRITE:
+    method = choose_method(geometry, row, new, unreadable=unreadable, synced=synced)
+    rmw = method is Method.READ_MODIFY_WRITE
+    to_read = _read_to_modify(row, new) if rmw else _read_to_reconstruct(row, new)
+    if missing := sorted(set(to_read) & set(unreadable)):
+        raise UndefinedRecovery(
+            f"data-only stripe needs member {', '.join(map(str, missing))}, which cannot be read;"
+            " what the kernel makes of it cannot be told"
+        )
+    if not rmw:
         data = {d: new[d] if d in new else read_old(d) for d in row.data}
         return {**new, **_parity(geometry, row, data)}
     changes = {d: xor_pages((page, read_old(d))) for d, page in new.items()}
@@ -64,6 +94,14 @@ def write_out(
         **new,
         **{d: xor_pages((read_old(d), change)) for d, change in change_of_parity.items()},
     }
+
+
+def _read_to_modify(row: Row, new: Iterable[int]) -> list[int]:
+    return [*new, *(d for d in (row.pd_idx, row.qd_idx) if d is not None)]
+
+
+def _read_to_reconstruct(row: Row, new: Collection[int]) -> list[int]:
+    return [device for device in row.data if device not in new]
 
 
 def _parity(geometry: Geometry, row: Row, data: Mapping[int, bytes]) -> dict[int, bytes]:

@@ -57,8 +57,8 @@ def plan_of(
     Raises:
         BadImage: the kernel could not start it, or would leave its buffers over this log.
     """
-    with opened_log(files, era) as log:
-        return _plan(files, log, stripe_cache_size)
+    with opened_log(files, era) as log, _refusing(files, era):
+        return plan_recovery(log, files.array.geometry, stripe_cache_size=stripe_cache_size)
 
 
 def replay_to(
@@ -90,10 +90,9 @@ def replay_to(
         copies = {label: folder / target.name for label, target in targets.items()}
         for label, copy in copies.items():
             copy_sparse(files.paths[label], copy)
-        with opened_log(files, era) as log:
-            replayed = _Writer(files, log, copies).carry_out(
-                _plan(files, log, stripe_cache_size), seed
-            )
+        with opened_log(files, era) as log, _refusing(files, era):
+            plan = plan_recovery(log, files.array.geometry, stripe_cache_size=stripe_cache_size)
+            replayed = _Writer(files, log, copies).carry_out(plan, seed)
         for label, target in targets.items():
             copies[label].replace(target)
     return replayed
@@ -135,23 +134,22 @@ class _Writer:
             self._pages += 1
 
     def _write_out(self, sector: StripeSector, sources: Mapping[int, LogSector]) -> None:
-        array = self._files.array
-        if array.absent or array.missing:
-            raise BadInput("data-only stripes on a degraded array cannot be replayed yet")
-        newest = array.superblocks[array.freshest]
-        row = array.geometry.row_at(sector)
+        geometry = self._files.array.geometry
         new = {device: self._logged(source) for device, source in sources.items()}
-        if sector + BLOCK_SECTORS > array.geometry.member_sectors:
+        if sector + BLOCK_SECTORS > geometry.member_sectors:
             self._outside.extend(OutsideWrite(device, sector) for device in new)
             return
 
         def read_old(device: int) -> bytes:
-            label = array.members[device][0]
+            label = self._files.array.members[device][0]
             return os.pread(self._descriptors[label], BLOCK_BYTES, self._offset(label, sector))
 
-        for device, page in write_out(
-            array.geometry, row, new, read_old, synced=sector < newest.resync_offset
-        ).items():
+        pages = write_out(
+            geometry, geometry.row_at(sector), new, read_old,
+            unreadable=self._files.array.unreadable_at(sector),
+            synced=sector < self._files.array.resync_offset,
+        )  # fmt: skip
+        for device, page in pages.items():
             self._write(device, sector, page)
 
     def _rewrite(self, plan: RecoveryPlan) -> None:
@@ -194,20 +192,20 @@ class _Writer:
         return (self._files.array.superblocks[label].data_offset + sector) * SECTOR_BYTES
 
 
-def _plan(files: ArrayFiles, log: Log, stripe_cache_size: int) -> RecoveryPlan:
+@contextlib.contextmanager
+def _refusing(files: ArrayFiles, era: Era) -> Iterator[None]:
+    """Turn what has no outcome to replay into one clear error about the journal."""
     label = files.journal_label
     try:
-        return plan_recovery(log, files.array.geometry, stripe_cache_size=stripe_cache_size)
+        yield
     except UnreadableTail as unreadable:
         raise BadImage(
             f"{label}: {unreadable}; the kernel would refuse to start the array"
         ) from unreadable
     except StripeCacheExhausted as exhausted:
-        raise BadImage(
-            f"{label}: {exhausted}; the kernel would give up with -ENOMEM"
-        ) from exhausted
+        raise BadImage(f"{label}: {exhausted}; the kernel would give up") from exhausted
     except UndefinedRecovery as undefined:
-        raise BadImage(f"{label}: era {log.era.name}: {undefined}") from undefined
+        raise BadImage(f"{label}: era {era.name}: {undefined}") from undefined
 
 
 def _targets(files: ArrayFiles, out: Path, *, force: bool) -> dict[str, Path]:

@@ -63,7 +63,8 @@ def test_the_fewer_reads_are_chosen_and_a_tie_reconstructs(
         layout=layout_of(Level(level), 2), raid_disks=raid_disks, chunk_sectors=8,
         component_sectors=80,
     )  # fmt: skip
-    assert choose_method(array, pages) is Method(method)
+    row = array.row_at(StripeSector(0))
+    assert choose_method(array, row, row.data[:pages]) is Method(method)
 
 
 @pytest.mark.parametrize("pages", [1, 2, 5])
@@ -232,12 +233,28 @@ def test_stripe_off_by_one_sector_is_written_where_its_location_says(
     assert left == wanted | {slot_name(slot): bytes(area) for slot, area in changed.items()}
 
 
-def test_degraded_array_with_data_only_stripes_is_refused_and_leaves_nothing(
+@pytest.mark.parametrize("missing", range(5))
+def test_a_degraded_array_gets_its_data_only_stripes_by_what_can_be_read(
+    missing: int, tmp_path: Path
+) -> None:
+    """Whichever member is gone: what was written is on the rest, or follows from their parity."""
+    array = WrittenArray(array_of(missing_slots=[missing]))
+    array.write_data_only({0: noise(-1)})
+    replay(array.store(tmp_path / "in"), tmp_path / "out")
+    left = data_areas(array, images_in(tmp_path / "out"))
+    assert left == data_areas(array, array.members_after())
+
+
+def test_two_missing_members_of_which_one_was_written_leave_nothing_to_tell(
     tmp_path: Path,
 ) -> None:
-    array = WrittenArray(array_of(missing_slots=[1]))
-    array.write_data_only({0: noise(-1)})
+    array = WrittenArray(array_of(level=6, raid_disks=6, missing_slots=[1, 2]))
+    sectors = {
+        at.device: sector
+        for sector, at in stripe_map(**array.images.shape, stripe_sector=0).items()
+    }
+    array.write_data_only({sectors[1]: noise(-1)})
     paths = array.store(tmp_path / "in")
-    with pytest.raises(BadInput, match="data-only stripes on a degraded array"):
+    with pytest.raises(BadInput, match="member 2, which cannot be read"):
         replay(paths, tmp_path / "out")
     assert not (tmp_path / "out").exists()
