@@ -9,38 +9,45 @@ from typing import Any
 import click
 
 from harness.ondisk.log import DataPayload, FlushPayload, ParityPayload
-from harness.recovery.era import era_named
 from harness.recovery.members import Array, format_uuid
 from harness.recovery.plan import RecoveryPlan
 from harness.recovery.scan import PlacedPayload, ScannedMeta
 from harness.storage.array_files import ArrayFiles, read_journaled, read_metas
 from harness.storage.replay import plan_of
 from harness.verdict.journal_text import journal_lines, plan_lines
-from tools.offline_options import era_option, images_argument
+from tools.offline_options import chosen_era, images_argument, model_options
 
 
 @click.command()
 @images_argument
-@era_option
+@model_options
 @click.option("--all", "whole", is_flag=True, help="Print every meta block, not the ends only.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document, always whole.")
-def dump(*, images: tuple[Path, ...], era_name: str, whole: bool, as_json: bool) -> None:
+def dump(
+    *,
+    images: tuple[Path, ...],
+    era_name: str | None,
+    kernel_version: str | None,
+    stripe_cache_size: int,
+    whole: bool,
+    as_json: bool,
+) -> None:
     """Print the write journal among the IMAGEs: what it holds, where it ends, what follows.
 
     Members are not needed; those that are given are checked to be of the same array.
     """
-    era = era_named(era_name)
+    era = chosen_era(era_name, kernel_version)
     files = read_journaled(images)
     metas = read_metas(files, era)
-    plan = plan_of(files, era)
+    plan = plan_of(files, era, stripe_cache_size=stripe_cache_size)
     if as_json:
-        click.echo(json.dumps(_document(files, metas, plan, era_name), indent=1))
+        click.echo(json.dumps(_document(files, metas, plan, era.name), indent=1))
         return
     for line in _array_lines(files):
         click.echo(line)
     for line in journal_lines(metas, plan, files.array.geometry, whole=whole):
         click.echo(line)
-    click.echo(f"recovery ({era_name} and what follows it):")
+    click.echo(f"recovery (era {era.name}):")
     for line in plan_lines(plan):
         click.echo(f"  {line}")
 

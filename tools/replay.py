@@ -7,18 +7,17 @@ from pathlib import Path
 
 import click
 
-from harness.recovery.era import era_named
 from harness.storage.array_files import read_array
 from harness.storage.replay import Replayed, replay_to
 from harness.verdict.journal_text import plan_lines
-from tools.offline_options import era_option, images_argument
+from tools.offline_options import chosen_era, images_argument, model_options
 
 _MOST_OUTSIDE = 10
 
 
 @click.command()
 @images_argument
-@era_option
+@model_options
 @click.option(
     "--out", required=True, metavar="DIR", type=click.Path(path_type=Path),
     help="Where the images go, under the same file names.",
@@ -33,7 +32,9 @@ _MOST_OUTSIDE = 10
 def replay(
     *,
     images: tuple[Path, ...],
-    era_name: str,
+    era_name: str | None,
+    kernel_version: str | None,
+    stripe_cache_size: int,
     out: Path,
     force: bool,
     degraded: bool,
@@ -46,7 +47,10 @@ def replay(
     order.
     """
     files = read_array(images, degraded=degraded)
-    replayed = replay_to(files, out, era=era_named(era_name), seed=seed, force=force)
+    replayed = replay_to(
+        files, out, era=chosen_era(era_name, kernel_version), seed=seed, force=force,
+        stripe_cache_size=stripe_cache_size,
+    )  # fmt: skip
     if as_json:
         click.echo(json.dumps(_document(replayed, out), indent=1))
         return

@@ -30,6 +30,8 @@ _WHOLE_BRANCHES = (
 # Long-lived branches: (first sublevel, era), newest first, and the last sublevel that was read.
 _LONG_TERM = {
     (5, 10): (((258, "6.1.175"), (0, "4.12")), 262),
+    (5, 15): (((0, "4.12"),), 180),  # of 2025, before the first check was written
+    (6, 6): (((0, "4.12"),), 100),  # likewise
     (6, 1): (((175, "6.1.175"), (0, "4.12")), 192),
     (6, 12): (((117, "6.12.117"), (86, "6.1.175"), (0, "4.12")), 117),
     (7, 2): (((13, "6.1.175"),), 13),

@@ -14,8 +14,9 @@ from harness.ondisk.superblock import Superblock
 from harness.ondisk.units import BLOCK_BYTES, SECTOR_BYTES, LogSector
 from harness.recovery.era import Era
 from harness.recovery.members import Array, put_together
-from harness.recovery.plan import follow_log
-from harness.recovery.scan import Log, ScannedMeta
+from harness.recovery.metawise import StripeCacheExhausted
+from harness.recovery.plan import UnreadableTail, follow_log
+from harness.recovery.scan import Log, ScannedMeta, UndefinedRecovery
 from harness.storage.images import opened_image, read_superblocks
 
 
@@ -109,7 +110,23 @@ def opened_log(files: ArrayFiles, era: Era) -> Iterator[Log]:
         )
 
 
+@contextlib.contextmanager
+def refusing_undefined(files: ArrayFiles, era: Era) -> Iterator[None]:
+    """Turn what has no outcome to replay into one clear error about the journal."""
+    label = files.journal_label
+    try:
+        yield
+    except UnreadableTail as unreadable:
+        raise BadImage(
+            f"{label}: {unreadable}; the kernel would refuse to start the array"
+        ) from unreadable
+    except StripeCacheExhausted as exhausted:
+        raise BadImage(f"{label}: {exhausted}; the kernel would give up") from exhausted
+    except UndefinedRecovery as undefined:
+        raise BadImage(f"{label}: era {era.name}: {undefined}") from undefined
+
+
 def read_metas(files: ArrayFiles, era: Era) -> tuple[ScannedMeta, ...]:
     """Return every meta block that a scan of the journal goes through; none for a bad tail."""
-    with opened_log(files, era) as log:
+    with opened_log(files, era) as log, refusing_undefined(files, era):
         return tuple(follow_log(log, files.array.geometry))

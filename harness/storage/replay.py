@@ -16,16 +16,15 @@ from harness.ondisk.log import build_meta_block
 from harness.ondisk.superblock import SUPERBLOCK_BYTES, with_journal_tail, written_bytes
 from harness.ondisk.units import BLOCK_BYTES, BLOCK_SECTORS, SECTOR_BYTES, LogSector, StripeSector
 from harness.recovery.era import Era
-from harness.recovery.metawise import DEFAULT_STRIPE_CACHE_SIZE, StripeCacheExhausted
+from harness.recovery.metawise import DEFAULT_STRIPE_CACHE_SIZE
 from harness.recovery.plan import (
     RecoveryPlan,
-    UnreadableTail,
     plan_recovery,
     rewritten_block,
 )
-from harness.recovery.scan import Log, UndefinedRecovery
+from harness.recovery.scan import Log
 from harness.recovery.write_out import write_out
-from harness.storage.array_files import ArrayFiles, opened_log
+from harness.storage.array_files import ArrayFiles, opened_log, refusing_undefined
 from harness.storage.images import copy_sparse, naming_full_disk, opened_image
 
 _CANNOT_WRITE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP}
@@ -57,7 +56,7 @@ def plan_of(
     Raises:
         BadImage: the kernel could not start it, or would leave its buffers over this log.
     """
-    with opened_log(files, era) as log, _refusing(files, era):
+    with opened_log(files, era) as log, refusing_undefined(files, era):
         return plan_recovery(log, files.array.geometry, stripe_cache_size=stripe_cache_size)
 
 
@@ -90,7 +89,7 @@ def replay_to(
         copies = {label: folder / target.name for label, target in targets.items()}
         for label, copy in copies.items():
             copy_sparse(files.paths[label], copy)
-        with opened_log(files, era) as log, _refusing(files, era):
+        with opened_log(files, era) as log, refusing_undefined(files, era):
             plan = plan_recovery(log, files.array.geometry, stripe_cache_size=stripe_cache_size)
             replayed = _Writer(files, log, copies).carry_out(plan, seed)
         for label, target in targets.items():
@@ -190,22 +189,6 @@ class _Writer:
 
     def _offset(self, label: str, sector: int) -> int:
         return (self._files.array.superblocks[label].data_offset + sector) * SECTOR_BYTES
-
-
-@contextlib.contextmanager
-def _refusing(files: ArrayFiles, era: Era) -> Iterator[None]:
-    """Turn what has no outcome to replay into one clear error about the journal."""
-    label = files.journal_label
-    try:
-        yield
-    except UnreadableTail as unreadable:
-        raise BadImage(
-            f"{label}: {unreadable}; the kernel would refuse to start the array"
-        ) from unreadable
-    except StripeCacheExhausted as exhausted:
-        raise BadImage(f"{label}: {exhausted}; the kernel would give up") from exhausted
-    except UndefinedRecovery as undefined:
-        raise BadImage(f"{label}: era {era.name}: {undefined}") from undefined
 
 
 def _targets(files: ArrayFiles, out: Path, *, force: bool) -> dict[str, Path]:
