@@ -203,7 +203,7 @@ def _document(options: CrashOptions, kernel: Kernel, run: CrashRun, repeat: str)
                 "lose": options.loss.value, "lost_writes": run.state.lost_writes,
                 "torn_writes": run.state.torn_writes},
         "plan": {"metas": plan.metas_accepted, "dropped": plan.metas_dropped,
-                 "data_parity_stripes": len(plan.replays), "data_only_stripes": len(plan.data_only),
+                 "data_parity_stripes": plan.data_parity, "data_only_stripes": len(plan.data_only),
                  "journal_tail": plan.journal_tail, "message": plan.message},
         "repeat": repeat,
     }  # fmt: skip

@@ -7,21 +7,34 @@ from pathlib import Path
 
 import click
 
+from harness.errors import BadInput
 from harness.storage.array_files import read_array
-from harness.storage.replay import Replayed, replay_to
-from harness.verdict.journal_text import plan_lines
-from tools.offline_options import chosen_era, images_argument, model_options
+from harness.storage.in_place import replay_in_place
+from harness.storage.replay import Replayed, plan_of, replay_to
+from harness.storage.undo_file import apply_undo
+from harness.verdict.journal_text import plan_lines, stripe_lines
+from tools.offline_options import chosen_era, model_options
 
 _MOST_OUTSIDE = 10
 
 
 @click.command()
-@images_argument
+@click.argument("images", nargs=-1, metavar="IMAGE...", type=click.Path(path_type=Path))
 @model_options
 @click.option(
-    "--out", required=True, metavar="DIR", type=click.Path(path_type=Path),
-    help="Where the images go, under the same file names.",
+    "--out", metavar="DIR", type=click.Path(path_type=Path),
+    help="Write the images here, under the same file names.",
 )  # fmt: skip
+@click.option("--in-place", is_flag=True, help="Change the IMAGEs themselves, undo file first.")
+@click.option(
+    "--undo-file", metavar="FILE", type=click.Path(path_type=Path),
+    help="Where --in-place saves what it changes. Default: beside the journal, JOURNAL.undo.",
+)  # fmt: skip
+@click.option(
+    "--undo", "undo", metavar="FILE", type=click.Path(path_type=Path),
+    help="Put back what an earlier --in-place changed; no IMAGE then.",
+)  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
 @click.option("--force", is_flag=True, help="Overwrite files in DIR.")
 @click.option("--degraded", is_flag=True, help="Go on without members that are not given.")
 @click.option(
@@ -35,30 +48,57 @@ def replay(
     era_name: str | None,
     kernel_version: str | None,
     stripe_cache_size: int,
-    out: Path,
+    out: Path | None,
+    in_place: bool,
+    undo_file: Path | None,
+    undo: Path | None,
+    dry_run: bool,
     force: bool,
     degraded: bool,
     seed: int,
     as_json: bool,
 ) -> None:
-    """Write copies of the IMAGEs, members and journal, as the kernel's recovery would leave them.
+    """Make of the IMAGEs, members and journal, what the kernel's recovery would leave.
 
-    The IMAGEs themselves are only read. Give all of the array's members and its journal, in any
-    order.
+    Give all of the array's members and its journal, in any order, and one of --out DIR (copies;
+    the IMAGEs are only read), --in-place, --dry-run; or --undo FILE alone.
     """
-    files = read_array(images, degraded=degraded)
-    replayed = replay_to(
-        files, out, era=chosen_era(era_name, kernel_version), seed=seed, force=force,
-        stripe_cache_size=stripe_cache_size,
-    )  # fmt: skip
-    if as_json:
-        click.echo(json.dumps(_document(replayed, out), indent=1))
+    ways = sum((out is not None, in_place, undo is not None, dry_run))
+    if ways != 1:
+        raise BadInput("give one of --out DIR, --in-place, --dry-run, --undo FILE")
+    if undo is not None:
+        if images:
+            raise BadInput("--undo FILE: takes no IMAGE; the file knows which it is about")
+        count = apply_undo(undo)
+        click.echo(f"{count} places put back as they were before; {undo} can be removed")
         return
-    for line in _lines(replayed, len(files.paths), out):
+    files = read_array(images, degraded=degraded)
+    era = chosen_era(era_name, kernel_version)
+    if dry_run:
+        plan = plan_of(files, era, stripe_cache_size=stripe_cache_size)
+        for line in plan_lines(plan) + stripe_lines(plan, files.array.geometry):
+            click.echo(line)
+        return
+    if out is not None:
+        done = replay_to(
+            files, out, era=era, seed=seed, force=force, stripe_cache_size=stripe_cache_size
+        )
+        where = f"in {out}"
+    else:
+        journal = files.paths[files.journal_label]
+        saved = undo_file or journal.with_name(f"{journal.name}.undo")
+        done = replay_in_place(
+            files, saved, era=era, seed=seed, stripe_cache_size=stripe_cache_size
+        )
+        where = f"changed in place; to undo: replay --undo {saved}"
+    if as_json:
+        click.echo(json.dumps(_document(done, where), indent=1))
+        return
+    for line in _lines(done, len(files.paths), where):
         click.echo(line)
 
 
-def _lines(replayed: Replayed, images: int, out: Path) -> list[str]:
+def _lines(replayed: Replayed, images: int, where: str) -> list[str]:
     lines = plan_lines(replayed.plan)
     for write in replayed.outside[:_MOST_OUTSIDE]:
         lines.append(
@@ -67,15 +107,15 @@ def _lines(replayed: Replayed, images: int, out: Path) -> list[str]:
         )
     if len(replayed.outside) > _MOST_OUTSIDE:
         lines.append(f"and {len(replayed.outside) - _MOST_OUTSIDE} more such pages")
-    return [*lines, f"{replayed.pages_written} pages written; {images} images in {out}"]
+    return [*lines, f"{replayed.pages_written} pages written; {images} images {where}"]
 
 
-def _document(replayed: Replayed, out: Path) -> dict[str, object]:
+def _document(replayed: Replayed, where: str) -> dict[str, object]:
     plan = replayed.plan
     return {
         "schema": 1,
         "era": replayed.era.name,
-        "out": str(out),
+        "images": where,
         "message": plan.message,
         "pages_written": replayed.pages_written,
         "outside": [{"member": w.device, "sector": w.sector} for w in replayed.outside],

@@ -7,7 +7,8 @@ stays small whatever the journal's size.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 from harness.ondisk.log import (
@@ -34,7 +35,7 @@ from harness.recovery.stripewise import scan_by_stripe
 
 __all__ = [
     "DataOnlyStripe", "EmptyMeta", "RecoveryPlan", "RewrittenMeta", "StripeReplay",
-    "UnreadableTail", "follow_log", "plan_recovery", "rewritten_block",
+    "UnreadableTail", "follow_log", "plan_recovery", "rewritten_block", "stream_recovery",
 ]  # fmt: skip
 
 _U64 = 2**64
@@ -71,7 +72,8 @@ class RecoveryPlan:
     metas_dropped: int
     ended: LogEnd | None  # None: no scan took place
     created: Rejected | None  # the tail block was bad for this reason: a new log was made
-    replays: tuple[StripeReplay, ...]  # in the order of the kernel's writes
+    replays: tuple[StripeReplay, ...]  # in the order of the kernel's writes; () when streamed
+    data_parity: int  # how many stripes are replayed
     data_only: tuple[DataOnlyStripe, ...]
     written_out: bool  # whether the members get the data-only stripes
     empty_metas: tuple[EmptyMeta, ...]  # the last one is where the log goes on
@@ -89,11 +91,11 @@ class RecoveryPlan:
         """What the kernel says of it in its log, behind ``md/raid:mdX: ``; ``None``: nothing."""
         if self.created is not None or not self.reported:
             return None
-        if not self.replays and not self.data_only:
+        if not self.data_parity and not self.data_only:
             return "starting from clean shutdown"
         return (
             f"recovering {len(self.data_only)} data-only stripes"
-            f" and {len(self.replays)} data-parity stripes"
+            f" and {self.data_parity} data-parity stripes"
         )
 
 
@@ -116,6 +118,24 @@ def plan_recovery(
         UndefinedRecovery: where the era's kernel would leave its buffers.
         StripeCacheExhausted: where the kernel gives up for want of stripes.
     """
+    stream = stream_recovery(log, geometry, stripe_cache_size=stripe_cache_size)
+    replays = []
+    while True:
+        try:
+            replays.append(next(stream))
+        except StopIteration as stop:
+            plan: RecoveryPlan = stop.value
+            return dataclasses.replace(plan, replays=tuple(replays))
+
+
+def stream_recovery(
+    log: Log, geometry: Geometry, *, stripe_cache_size: int = DEFAULT_STRIPE_CACHE_SIZE
+) -> Generator[StripeReplay, None, RecoveryPlan]:
+    """Yield each stripe's replay when the kernel would make it; return the rest of the plan.
+
+    What is held at any time is bounded by the stripe cache, whatever the journal's size. Arguments
+    and errors as of `plan_recovery`; an error can come after replays were yielded.
+    """
     tail = load_log(log)
     if tail is None:
         raise UnreadableTail(f"block {log.start} of the log cannot be read")
@@ -124,7 +144,10 @@ def plan_recovery(
     outcome = _Outcome(log, geometry, stripe_cache_size)
     for scanned in _follow(log, geometry, tail, outcome):
         outcome.take(scanned)
-    return _plan_finish(log, geometry, tail, outcome)
+        yield from outcome.ready()
+    data_only = outcome.finish()
+    yield from outcome.ready()
+    return _plan_finish(log, geometry, tail, outcome, data_only)
 
 
 def follow_log(log: Log, geometry: Geometry) -> Iterator[ScannedMeta]:
@@ -154,9 +177,10 @@ class _Outcome:
         self._analysis: Analysis | None = None
         if log.era.unit is Unit.META_BLOCK:
             self._analysis = Analysis(geometry, log.ring, stripe_cache_size=stripe_cache_size)
-        self._replays: list[StripeReplay] = []
+        self._ready: list[StripeReplay] = []
         self.accepted = 0
         self.dropped = 0
+        self.data_parity = 0
         self.end: LogEnd | None = None
 
     def take(self, scanned: ScannedMeta) -> None:
@@ -166,13 +190,19 @@ class _Outcome:
             self.dropped += 1
         if self._analysis is not None:
             self._analysis.take(scanned)
-        self._replays += scanned.replays
+        self._ready += scanned.replays
 
-    def finish(self) -> tuple[tuple[StripeReplay, ...], tuple[DataOnlyStripe, ...]]:
-        if self._analysis is None:
-            return tuple(self._replays), ()
-        data_only = self._analysis.finish()
-        return tuple(self._analysis.replays), data_only
+    def ready(self) -> Iterator[StripeReplay]:
+        """Yield, once, what the kernel has replayed by now."""
+        if self._analysis is not None:
+            self._ready += self._analysis.replays
+            self._analysis.replays.clear()
+        self.data_parity += len(self._ready)
+        yield from self._ready
+        self._ready.clear()
+
+    def finish(self) -> tuple[DataOnlyStripe, ...]:
+        return () if self._analysis is None else self._analysis.finish()
 
 
 def _follow(
@@ -197,21 +227,26 @@ def _plan_new_log(log: Log, tail: Rejected) -> RecoveryPlan:
         metas = (*metas, again)
     return RecoveryPlan(
         start=tail.at, metas_accepted=0, metas_dropped=0, ended=None, created=tail, replays=(),
-        data_only=(), written_out=False, empty_metas=metas, rewritten=(),
+        data_parity=0, data_only=(), written_out=False, empty_metas=metas, rewritten=(),
         journal_tail=metas[-1].position if metas else zero, reported=False,
     )  # fmt: skip
 
 
-def _plan_finish(log: Log, geometry: Geometry, tail: MetaBlock, outcome: _Outcome) -> RecoveryPlan:
+def _plan_finish(
+    log: Log,
+    geometry: Geometry,
+    tail: MetaBlock,
+    outcome: _Outcome,
+    data_only: tuple[DataOnlyStripe, ...],
+) -> RecoveryPlan:
     end = outcome.end
     assert end is not None  # the scan has run to its end
-    replays, data_only = outcome.finish()
     seq = (end.seq + log.era.sequence_jump) % _U64
     writes = log.era.writes_empty_meta(Ending(tail.seq, end.seq, len(data_only)))
     rewritten = _plan_rewrite(log, geometry, data_only, end.position, seq)
     return RecoveryPlan(
         start=log.start, metas_accepted=outcome.accepted, metas_dropped=outcome.dropped,
-        ended=end, created=None, replays=replays, data_only=data_only,
+        ended=end, created=None, replays=(), data_parity=outcome.data_parity, data_only=data_only,
         written_out=log.era.data_only is DataOnly.WRITTEN_OUT,
         empty_metas=(EmptyMeta(end.position, seq),) if writes else (), rewritten=rewritten,
         # Where nothing is written the superblock keeps what it has, even a tail that cannot be.

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from harness.ondisk.log import DataPayload, FlushPayload, ParityPayload
 from harness.ondisk.units import BLOCK_SECTORS
 from harness.recovery.geometry import Geometry
+from harness.recovery.layout import Row
 from harness.recovery.plan import RecoveryPlan
 from harness.recovery.scan import LogEnd, PlacedPayload, ScannedMeta
 
@@ -97,8 +98,8 @@ def plan_lines(plan: RecoveryPlan) -> list[str]:
     """Say what recovery does, as the model predicts it."""
     said = f"the kernel says: {plan.message}" if plan.message else "the kernel says nothing"
     lines = [said]
-    if plan.replays:
-        lines.append(f"{len(plan.replays)} stripes are written to the members")
+    if plan.data_parity:
+        lines.append(f"{plan.data_parity} stripes are written to the members")
     for meta in plan.empty_metas:
         seq = "a random sequence" if meta.seq is None else f"seq {meta.seq}"
         lines.append(f"an empty meta block goes to sector {meta.position}, {seq}")
@@ -111,3 +112,22 @@ def plan_lines(plan: RecoveryPlan) -> list[str]:
         )
     lines.append(f"journal_tail becomes {plan.journal_tail}")
     return lines
+
+
+def stripe_lines(plan: RecoveryPlan, geometry: Geometry) -> list[str]:
+    """Return a line for each stripe that recovery writes: where, and from where in the log."""
+    lines = []
+    for kind, stripes in (("replay", plan.replays), ("write out", plan.data_only)):
+        for stripe in stripes:
+            row = geometry.row_at(stripe.stripe)
+            pages = ", ".join(
+                f"{_part(device, row)} from {position}" for device, position in stripe.pages
+            )
+            lines.append(f"{kind} stripe {stripe.stripe}: {pages}")
+    return lines
+
+
+def _part(device: int, row: Row) -> str:
+    if device == row.pd_idx:
+        return f"P to member {device}"
+    return f"{'Q' if device == row.qd_idx else 'data'} to member {device}"

@@ -1,0 +1,165 @@
+"""What a recovery writes, as writes to image files, one after another.
+
+Nothing is written here: whoever takes the writes makes them, on copies or in place, each before
+the next is taken, since what a data-only stripe becomes depends on what the members hold by then.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from harness.errors import BadImage
+from harness.ondisk.log import build_meta_block
+from harness.ondisk.superblock import SUPERBLOCK_BYTES, with_journal_tail, written_bytes
+from harness.ondisk.units import BLOCK_BYTES, BLOCK_SECTORS, SECTOR_BYTES, LogSector, StripeSector
+from harness.recovery.plan import RecoveryPlan, rewritten_block, stream_recovery
+from harness.recovery.scan import Log
+from harness.recovery.write_out import write_out
+from harness.storage.array_files import ArrayFiles
+
+
+@dataclass(frozen=True, slots=True)
+class ImageWrite:
+    """Bytes for one image."""
+
+    label: str
+    offset: int  # bytes
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Barrier:
+    """All writes so far must be on the medium before any that follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutsideWrite:
+    """A page that the log sends past the end of the members, and that is left out here."""
+
+    device: int
+    sector: StripeSector
+
+
+class RecoveryWrites:
+    """The writes of one recovery; afterwards, its plan and what was left out."""
+
+    def __init__(
+        self,
+        files: ArrayFiles,
+        log: Log,
+        descriptors: Mapping[str, int],
+        *,
+        seed: int,
+        stripe_cache_size: int,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            files: the array; its journal is read through *log*.
+            log: not changed before the last pages of the members were taken.
+            descriptors: where the members' old contents are read, by label.
+            seed: the sequence number is drawn from it where the kernel draws one.
+            stripe_cache_size: of the array, in stripes.
+        """
+        self._files = files
+        self._log = log
+        self._descriptors = descriptors
+        self._seed = seed
+        self._stripe_cache_size = stripe_cache_size
+        self.plan: RecoveryPlan | None = None
+        self.pages = 0  # written to members
+        self.outside: list[OutsideWrite] = []
+
+    def __iter__(self) -> Iterator[ImageWrite | Barrier]:
+        """Yield members' pages, then the log's blocks, then the journal's superblock."""
+        stream = stream_recovery(
+            self._log, self._files.array.geometry, stripe_cache_size=self._stripe_cache_size
+        )
+        while True:
+            try:
+                replay = next(stream)
+            except StopIteration as stop:
+                plan: RecoveryPlan = stop.value
+                break
+            for device, source in replay.pages:
+                yield from self._to_member(device, replay.stripe, self._logged(source))
+        for stripe in plan.data_only if plan.written_out else ():
+            yield from self._write_out(stripe.stripe, dict(stripe.pages))
+        self.plan = plan
+        yield Barrier()
+        for position, block in self._log_blocks(plan):
+            label = self._files.journal_label
+            yield ImageWrite(label, self._offset(label, position), block)
+        yield Barrier()
+        yield self._superblock(plan)
+        yield Barrier()
+
+    def _logged(self, position: LogSector) -> bytes:
+        page = self._log.read_block(position)
+        if page is None:
+            raise BadImage(f"{self._files.journal_label}: changed while it was read")
+        return page
+
+    def _to_member(self, device: int, sector: StripeSector, page: bytes) -> Iterator[ImageWrite]:
+        if sector + BLOCK_SECTORS > self._files.array.geometry.member_sectors:
+            self.outside.append(OutsideWrite(device, sector))
+            return
+        for label in self._files.array.members.get(device, ()):
+            self.pages += 1
+            yield ImageWrite(label, self._offset(label, sector), page)
+
+    def _write_out(
+        self, sector: StripeSector, sources: Mapping[int, LogSector]
+    ) -> Iterator[ImageWrite]:
+        geometry = self._files.array.geometry
+        new = {device: self._logged(source) for device, source in sources.items()}
+        if sector + BLOCK_SECTORS > geometry.member_sectors:
+            self.outside.extend(OutsideWrite(device, sector) for device in new)
+            return
+
+        def read_old(device: int) -> bytes:
+            label = self._files.array.members[device][0]
+            return os.pread(self._descriptors[label], BLOCK_BYTES, self._offset(label, sector))
+
+        pages = write_out(
+            geometry, geometry.row_at(sector), new, read_old,
+            unreadable=self._files.array.unreadable_at(sector),
+            synced=sector < self._files.array.resync_offset,
+        )  # fmt: skip
+        for device, page in pages.items():
+            yield from self._to_member(device, sector, page)
+
+    def _log_blocks(self, plan: RecoveryPlan) -> Iterator[tuple[LogSector, bytes]]:
+        drawn = random.Random(self._seed).getrandbits(32)
+        for meta in plan.empty_metas:
+            seq = drawn + meta.from_drawn if meta.seq is None else meta.seq
+            yield meta.position, self._empty_meta(seq, meta.position)
+        if plan.rewritten and plan.written_out:
+            # The kernel logs its own writing-out from here on; that part is not reproduced.
+            first = plan.rewritten[0]
+            yield first.position, self._empty_meta(first.seq, first.position)
+        elif plan.rewritten:
+            yield from self._rewritten(plan)
+
+    def _rewritten(self, plan: RecoveryPlan) -> list[tuple[LogSector, bytes]]:
+        """Return data-only stripes logged anew: all is read before any of it is written over."""
+        blocks = []
+        for meta in plan.rewritten:
+            blocks += [(to, self._logged(source)) for _, source, to in meta.pages]
+            blocks.append((meta.position, rewritten_block(meta, self._log)))
+        return blocks
+
+    def _empty_meta(self, seq: int, position: LogSector) -> bytes:
+        return build_meta_block(seed=self._log.seed, seq=seq, position=position)
+
+    def _superblock(self, plan: RecoveryPlan) -> ImageWrite:
+        journal = self._files.journal
+        used = min(written_bytes(journal), SUPERBLOCK_BYTES)
+        content = with_journal_tail(journal, plan.journal_tail)[:used]
+        return ImageWrite(self._files.journal_label, journal.at * SECTOR_BYTES, content)
+
+    def _offset(self, label: str, sector: int) -> int:
+        return (self._files.array.superblocks[label].data_offset + sector) * SECTOR_BYTES

@@ -1,0 +1,97 @@
+"""Carry a recovery out on the images themselves, with an undo file first."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from harness.errors import BadInput
+from harness.recovery.era import Era
+from harness.recovery.metawise import DEFAULT_STRIPE_CACHE_SIZE
+from harness.storage.array_files import ArrayFiles, opened_log, refusing_undefined
+from harness.storage.image_writes import Barrier, ImageWrite, RecoveryWrites
+from harness.storage.images import naming_full_disk, opened_image
+from harness.storage.replay import Replayed, replayed
+from harness.storage.undo_file import SavedFile, UndoWriter
+
+_LOOP_DEVICES = Path("/sys/block")
+
+
+def replay_in_place(
+    files: ArrayFiles,
+    undo: Path,
+    *,
+    era: Era,
+    seed: int = 0,
+    stripe_cache_size: int = DEFAULT_STRIPE_CACHE_SIZE,
+) -> Replayed:
+    """Change the images into what recovery would leave.
+
+    First everything that will be overwritten is saved in *undo* and synced; then the members are
+    written and synced, then the log, then the journal's superblock. A replay that was killed is to
+    be undone before it is repeated: read-modify-write trusts that parity and data are of one age.
+
+    Raises:
+        BadInput: an image is in use, or the undo file cannot be written; nothing is changed then.
+        BadImage: as of ``replay_to``.
+    """
+    for path in files.paths.values():
+        require_not_in_use(path)
+    labels = list(files.paths)
+    with contextlib.ExitStack() as stack:
+        descriptors = {
+            label: stack.enter_context(opened_image(path, writable=True))
+            for label, path in files.paths.items()
+        }
+        log = stack.enter_context(opened_log(files, era))
+        stack.enter_context(refusing_undefined(files, era))
+        writer = UndoWriter(
+            undo, [SavedFile(files.paths[n], os.fstat(descriptors[n]).st_size) for n in labels]
+        )
+        try:
+            for write in RecoveryWrites(
+                files, log, descriptors, seed=seed, stripe_cache_size=stripe_cache_size
+            ):
+                if isinstance(write, ImageWrite):
+                    old = os.pread(descriptors[write.label], len(write.data), write.offset)
+                    writer.save(labels.index(write.label), write.offset, old)
+            writer.commit()
+        except BaseException:
+            writer.discard()
+            raise
+        writes = RecoveryWrites(
+            files, log, descriptors, seed=seed, stripe_cache_size=stripe_cache_size
+        )
+        with naming_full_disk(undo):
+            for write in writes:
+                if isinstance(write, Barrier):
+                    for descriptor in descriptors.values():
+                        os.fsync(descriptor)
+                else:
+                    os.pwrite(descriptors[write.label], write.data, write.offset)
+    return replayed(writes, era)
+
+
+def require_not_in_use(path: Path, *, sysfs: Path = _LOOP_DEVICES) -> None:
+    """Refuse an image that is behind a loop device: what uses that would not see the change.
+
+    Raises:
+        BadInput: naming the device, the array above it if any, and what to type.
+    """
+    for backing in sysfs.glob("loop*/loop/backing_file"):
+        try:
+            if backing.read_text().strip() != str(path.resolve()):
+                continue
+        except OSError:  # detached meanwhile
+            continue
+        device = backing.parent.parent
+        holders = sorted(holder.name for holder in (device / "holders").glob("*"))
+        if holders:
+            raise BadInput(
+                f"{path}: is /dev/{device.name}, which {', '.join(holders)} uses;"
+                f" stop that first: mdadm --stop /dev/{holders[0]}"
+            )
+        raise BadInput(
+            f"{path}: is attached to /dev/{device.name}; first: losetup --detach /dev/{device.name}"
+        )

@@ -1,0 +1,238 @@
+"""A replay in place can be undone, wherever it was killed, and the undo as well."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.errors import BadInput
+from harness.recovery.era import NEWEST_ERA
+from harness.storage import in_place, undo_file
+from harness.storage.array_files import read_array
+from harness.storage.in_place import replay_in_place, require_not_in_use
+from harness.storage.replay import replay_to
+from harness.storage.undo_file import apply_undo
+from testcases.unit.written_arrays import WrittenArray, array_of, images_in, noise
+from tools.cli import run
+
+REPO = Path(__file__).resolve().parents[2]
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing catches it."""
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> list[Path]:
+    array = WrittenArray(array_of())
+    array.write({0: noise(-1), 16: noise(-2)})
+    array.write({72: noise(-3)})
+    array.write_data_only({136: noise(-4)})
+    return array.store(tmp_path / "images")
+
+
+def in_place_with(images: list[Path], undo: Path) -> None:
+    replay_in_place(read_array(images), undo, era=NEWEST_ERA)
+
+
+def kill_at(
+    write: int, monkeypatch: pytest.MonkeyPatch, module: object, name: str = "pwrite"
+) -> None:
+    """Let the *write*-th write of a module end everything before it takes place."""
+    real, calls = getattr(os, name), iter(range(10_000))
+
+    def dying(*arguments: object) -> object:
+        if next(calls) == write:
+            raise Killed
+        return real(*arguments)
+
+    class Os:
+        def __getattr__(self, attribute: str) -> object:
+            return dying if attribute == name else getattr(os, attribute)
+
+    monkeypatch.setattr(module, "os", Os())
+
+
+def test_in_place_leaves_what_copies_would_have(images: list[Path], tmp_path: Path) -> None:
+    replay_to(read_array(images), tmp_path / "out", era=NEWEST_ERA)
+    in_place_with(images, tmp_path / "undo")
+    assert images_in(tmp_path / "images") == images_in(tmp_path / "out")
+
+
+def test_undo_puts_every_byte_back(images: list[Path], tmp_path: Path) -> None:
+    before = images_in(tmp_path / "images")
+    in_place_with(images, tmp_path / "undo")
+    assert images_in(tmp_path / "images") != before
+    apply_undo(tmp_path / "undo")
+    assert images_in(tmp_path / "images") == before
+    apply_undo(tmp_path / "undo")
+    assert images_in(tmp_path / "images") == before
+
+
+def writes_of(images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Count the writes of a whole replay, and undo it."""
+    count = 0
+    real = os.pwrite
+
+    def counting(descriptor: int, data: bytes, offset: int) -> int:
+        nonlocal count
+        count += 1
+        return real(descriptor, data, offset)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", counting)
+        in_place_with(images, tmp_path / "counted")
+    apply_undo(tmp_path / "counted")
+    return count
+
+
+def test_killed_at_any_write_it_can_be_undone(
+    images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = images_in(tmp_path / "images")
+    count = writes_of(images, tmp_path, monkeypatch)
+    assert count >= 8  # pages of three stripes, the log, the superblock
+    for write in range(count):
+        undo = tmp_path / f"undo{write}"
+        with monkeypatch.context() as patch:
+            kill_at(write, patch, in_place)
+            with pytest.raises(Killed):
+                in_place_with(images, undo)
+        apply_undo(undo)
+        assert images_in(tmp_path / "images") == before, write
+
+
+def test_an_undo_killed_at_any_write_can_be_repeated(
+    images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = images_in(tmp_path / "images")
+    count = writes_of(images, tmp_path, monkeypatch)
+    for write in range(count):
+        undo = tmp_path / f"undo{write}"
+        in_place_with(images, undo)
+        with monkeypatch.context() as patch:
+            kill_at(write, patch, undo_file)
+            with pytest.raises(Killed):
+                apply_undo(undo)
+        apply_undo(undo)
+        assert images_in(tmp_path / "images") == before, write
+
+
+def test_killed_before_the_undo_file_is_synced_nothing_is_changed(
+    images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = images_in(tmp_path / "images")
+    with monkeypatch.context() as patch:
+        kill_at(0, patch, undo_file, "fsync")
+        with pytest.raises(Killed):
+            in_place_with(images, tmp_path / "undo")
+    assert images_in(tmp_path / "images") == before
+    assert not (tmp_path / "undo").exists()
+
+
+def test_a_real_kill_in_the_middle_is_undone_by_the_command(
+    images: list[Path], tmp_path: Path
+) -> None:
+    before = images_in(tmp_path / "images")
+    program = (
+        "import os, signal\n"
+        "from harness.storage import in_place\n"
+        "real, calls = os.pwrite, iter(range(99))\n"
+        "def dying(*a):\n"
+        "    if next(calls) == 4: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return real(*a)\n"
+        "os.pwrite = dying\n"
+        "from tools.cli import run\n"
+        "import sys; run(sys.argv[1:])\n"
+    )
+    undo = tmp_path / "undo"
+    command = ["replay", "--in-place", "--undo-file", str(undo), *map(str, images)]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *command], env={**os.environ, "PYTHONPATH": str(REPO)}
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert images_in(tmp_path / "images") != before
+    assert run(["replay", "--undo", str(undo)]) == 0
+    assert images_in(tmp_path / "images") == before
+
+
+def test_an_undo_file_in_the_way_is_kept(images: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "undo").write_bytes(b"precious")
+    with pytest.raises(BadInput, match=r"undo file is there already.*--undo-file"):
+        in_place_with(images, tmp_path / "undo")
+    assert (tmp_path / "undo").read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize(
+    ("damage", "wanted"),
+    [
+        pytest.param(lambda data: data[:0], "is no undo file", id="empty"),
+        pytest.param(lambda data: b"x" + data[1:], "is no undo file", id="magic"),
+        pytest.param(lambda data: data[:-1], "is cut short", id="one-byte-short"),
+        pytest.param(lambda data: data[: len(data) // 2], "is cut short", id="half"),
+        pytest.param(lambda data: data[:20] + b"?" + data[21:], "damaged", id="header"),
+        pytest.param(lambda data: data[:-100] + b"?" + data[-99:], "damaged", id="a-record"),
+    ],
+)  # fmt: skip
+def test_a_damaged_undo_file_changes_nothing(
+    damage: object, wanted: str, images: list[Path], tmp_path: Path
+) -> None:
+    assert callable(damage)
+    in_place_with(images, tmp_path / "undo")
+    after = images_in(tmp_path / "images")
+    (tmp_path / "undo").write_bytes(damage((tmp_path / "undo").read_bytes()))
+    with pytest.raises(BadInput, match=wanted):
+        apply_undo(tmp_path / "undo")
+    assert images_in(tmp_path / "images") == after
+
+
+def test_an_image_of_another_size_is_not_undone(images: list[Path], tmp_path: Path) -> None:
+    in_place_with(images, tmp_path / "undo")
+    os.truncate(images[0], images[0].stat().st_size + 512)
+    with pytest.raises(BadInput, match="this is another image"):
+        apply_undo(tmp_path / "undo")
+
+
+@pytest.mark.parametrize("holder", ["md127", None], ids=["of-a-running-array", "attached"])
+def test_an_image_behind_a_loop_device_is_refused(
+    holder: str | None, images: list[Path], tmp_path: Path
+) -> None:
+    device = tmp_path / "sys" / "loop7"
+    (device / "loop").mkdir(parents=True)
+    (device / "loop" / "backing_file").write_text(f"{images[0].resolve()}\n")
+    (device / "holders").mkdir()
+    if holder:
+        (device / "holders" / holder).mkdir()
+    wanted = "mdadm --stop /dev/md127" if holder else "losetup --detach /dev/loop7"
+    with pytest.raises(BadInput, match=wanted):
+        require_not_in_use(images[0], sysfs=tmp_path / "sys")
+    require_not_in_use(images[1], sysfs=tmp_path / "sys")
+
+
+def test_a_dry_run_prints_every_stripe_and_writes_nothing(
+    images: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = images_in(tmp_path / "images")
+    assert run(["replay", "--dry-run", *map(str, images)]) == 0
+    said = capsys.readouterr().out
+    assert "recovering 1 data-only stripes and 2 data-parity stripes" in said
+    assert said.count("replay stripe") == 2
+    assert said.count("write out stripe") == 1
+    assert images_in(tmp_path / "images") == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["--in-place", "--dry-run"], ["--out", "o", "--in-place"], ["--undo", "u", "--dry-run"]],
+    ids=["no-way", "two-ways", "out-and-in-place", "undo-and-dry-run"],
+)
+def test_just_one_way_must_be_chosen(
+    arguments: list[str], images: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["replay", *arguments, *map(str, images)]) == 2
+    assert "give one of" in capsys.readouterr().err
