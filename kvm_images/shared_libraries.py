@@ -44,6 +44,8 @@ def closure(root: Path, programs: Iterable[Path]) -> dict[str, Path]:
 
 def _find(root: Path, name: str) -> Path:
     for folder in FOLDERS:
-        if (path := root / folder / name).exists():
+        path = root / folder / name
+        # A link to an absolute path would lead to this machine's own library.
+        if path.exists() and path.resolve().is_relative_to(root.resolve()):
             return path
     raise Unavailable(f"guest image: no unpacked package has {name}; run `mdjournal images build`")

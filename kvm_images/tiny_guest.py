@@ -6,6 +6,7 @@ The same inputs give the same bytes; the result is cached under the hash of all 
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -57,6 +58,7 @@ def build(kernel: Kernel, userland: Userland) -> TinyGuest:
     target = cache_root() / "guests" / f"tiny-{key[:16]}.cpio"
     stamp = target.with_suffix(".sha256")
     if target.exists() and stamp.exists():
+        os.utime(target)  # most recently used: see `_prune`
         return TinyGuest(target, stamp.read_text().strip())
     archive = cpio.write_archive(_entries(kernel, userland))
     identity = hashlib.sha256(archive).hexdigest()
@@ -71,7 +73,7 @@ def build(kernel: Kernel, userland: Userland) -> TinyGuest:
 
 
 def _prune(folder: Path) -> None:
-    """Remove the oldest images: each is of a kernel, or of this project's files, as they were."""
+    """Remove what was not used for longest: images of kernels, or of this project, as they were."""
     images = sorted(folder.glob("tiny-*.cpio"), key=lambda path: path.stat().st_mtime)
     for image in images[:-KEPT_IMAGES]:
         image.unlink(missing_ok=True)

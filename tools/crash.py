@@ -56,9 +56,9 @@ class CutType(click.ParamType[Any]):
         if isinstance(value, CutChoice):
             return value
         text = str(value).strip()
-        if text.isdigit():
+        if text.isdecimal():
             return CutChoice(event=int(text))
-        if text.endswith("%") and text[:-1].isdigit() and int(text[:-1]) <= 100:
+        if text.endswith("%") and text[:-1].isdecimal() and int(text[:-1]) <= 100:
             return CutChoice(share=int(text[:-1]) / 100)
         return self.fail(
             f"{value!r} is no cut; wanted an event's number or a share like 50%", param, ctx

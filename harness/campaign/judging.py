@@ -168,6 +168,7 @@ def _logged_array(before: ArrayFiles, log: Log, recorded: Recorded) -> LoggedArr
         geometry=before.array.geometry,
         workload=recorded.workload,
         metas=logged.metas(before=recorded.cut),
+        strays=tuple(logged.strays(ring_sectors=log.ring.size, before=recorded.cut)),
         page=page,
         content_at=content_at,
     )

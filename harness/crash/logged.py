@@ -6,12 +6,23 @@ The ring is written over and over; the trace has it all. Oracles judge the log w
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from harness.crash.history import BLOCK_BYTES, DiskHistory
-from harness.ondisk.log import HEADER_BYTES, MAGIC, MetaBlock, parse_meta_block
-from harness.ondisk.units import SECTOR_BYTES, LogSector
+from harness.ondisk.log import (
+    HEADER_BYTES,
+    MAGIC,
+    BrokenPayload,
+    DataPayload,
+    MetaBlock,
+    ParityPayload,
+    Rejected,
+    page_checksum,
+    parse_meta_block,
+    parse_payload,
+)
+from harness.ondisk.units import BLOCK_SECTORS, SECTOR_BYTES, LogSector
 
 _MAGIC = struct.pack("<I", MAGIC)
 
@@ -22,6 +33,31 @@ class LoggedMeta:
 
     issued: int
     meta: MetaBlock
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """A block in the log that does not belong there."""
+
+    issued: int
+    position: LogSector
+    reason: str
+
+
+def page_places(meta: MetaBlock, ring_sectors: int) -> Iterator[tuple[LogSector, int]]:
+    """Yield place in the ring and checksum of each page that a meta block tells of."""
+    at = meta.position + BLOCK_SECTORS
+    offset = HEADER_BYTES
+    while offset < meta.meta_size:
+        parsed = parse_payload(meta.block, offset, meta.meta_size)
+        if isinstance(parsed, BrokenPayload):
+            return
+        payload, length = parsed
+        if isinstance(payload, DataPayload | ParityPayload):
+            for number, checksum in enumerate(payload.checksums):
+                yield LogSector((at + number * BLOCK_SECTORS) % ring_sectors), checksum
+            at += payload.size
+        offset += length
 
 
 class LogHistory:
@@ -46,6 +82,45 @@ class LogHistory:
         block = self._first_block + position * SECTOR_BYTES // BLOCK_BYTES
         written = sorted(self._history.written(block), key=lambda item: abs(item[0] - near))
         yield from (content for _, content in written)
+
+    def strays(self, *, ring_sectors: int, before: int) -> Iterator[Stray]:
+        """Yield each block written to the log before *before* that no meta block explains.
+
+        A block is explained by being a meta block itself, or a page that some meta block of the
+        whole trace has at that place with that checksum: in a unit that is split at the end of
+        the ring, pages are issued before their meta block.
+        """
+        pages: dict[LogSector, set[int]] = {}
+        for logged in self._all():
+            for position, checksum in page_places(logged.meta, ring_sectors):
+                pages.setdefault(position, set()).add(checksum)
+        for block in self._history.blocks():
+            position = LogSector((block - self._first_block) * BLOCK_BYTES // SECTOR_BYTES)
+            if position < 0:
+                continue
+            for issued, content in self._history.written(block):
+                if issued < before and (
+                    reason := self._why_stray(position, content, ring_sectors, pages)
+                ):
+                    yield Stray(issued, position, reason)
+
+    def _why_stray(
+        self,
+        position: LogSector,
+        content: bytes,
+        ring_sectors: int,
+        pages: Mapping[LogSector, set[int]],
+    ) -> str | None:
+        if position >= ring_sectors:
+            return "it lies behind the ring"
+        if page_checksum(self._seed, content) in pages.get(position, ()):
+            return None
+        if not content.startswith(_MAGIC):
+            return "no meta block has it as a page"
+        meta = parse_meta_block(content, seed=self._seed, seq=None, position=position)
+        if isinstance(meta, Rejected):
+            return f"it begins as a meta block, and its {meta}"
+        return None
 
     def _all(self) -> Iterator[LoggedMeta]:
         for block in self._history.blocks():

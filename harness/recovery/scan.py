@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from harness.ondisk.log import (
     HEADER_BYTES,
@@ -61,11 +61,10 @@ class Log:
     seed: int  # uuid_checksum(set_uuid)
     parities: int  # 1, or 2 on RAID-6
     era: Era
+    ring: Ring = field(init=False)  # the log area
 
-    @property
-    def ring(self) -> Ring:
-        """The log area."""
-        return Ring(self.data_size & ~(BLOCK_SECTORS - 1))
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ring", Ring(self.data_size & ~(BLOCK_SECTORS - 1)))
 
     @property
     def start(self) -> LogSector:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +10,14 @@ from pathlib import Path
 from harness.errors import BadImage, BadInput
 from harness.ondisk.crc import uuid_checksum
 from harness.ondisk.superblock import Superblock
-from harness.ondisk.units import BLOCK_BYTES, SECTOR_BYTES, LogSector
+from harness.ondisk.units import SECTOR_BYTES
 from harness.recovery.era import Era
 from harness.recovery.members import Array, put_together
 from harness.recovery.metawise import StripeCacheExhausted
 from harness.recovery.plan import UnreadableTail, follow_log
 from harness.recovery.scan import Log, ScannedMeta, UndefinedRecovery
 from harness.storage.images import opened_image, read_superblocks
+from harness.storage.read_ahead import ReadAhead
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +95,8 @@ def opened_log(files: ArrayFiles, era: Era) -> Iterator[Log]:
     superblock = files.journal
     start = superblock.data_offset * SECTOR_BYTES
     with opened_image(files.paths[files.journal_label]) as descriptor:
-
-        def read_block(position: LogSector) -> bytes | None:
-            block = os.pread(descriptor, BLOCK_BYTES, start + position * SECTOR_BYTES)
-            return block if len(block) == BLOCK_BYTES else None
-
         yield Log(
-            read_block=read_block,
+            read_block=ReadAhead(descriptor, start).read_block,
             data_size=superblock.data_size,
             journal_tail=superblock.journal_tail,
             seed=uuid_checksum(superblock.set_uuid),

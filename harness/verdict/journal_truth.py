@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from harness.crash.logged import LoggedMeta
+from harness.crash.logged import LoggedMeta, Stray
 from harness.crash.pattern import SECTOR_BYTES, describe_sector, read_stamp
 from harness.crash.workload import Workload
 from harness.ondisk.log import (
@@ -45,6 +45,7 @@ class LoggedArray:
     geometry: Geometry
     workload: Workload
     metas: Sequence[LoggedMeta]  # all that were logged before the cut, by seq
+    strays: Sequence[Stray]  # blocks written to the log that no meta block explains
     page: LoggedPage
     content_at: ContentAt
 
@@ -63,7 +64,8 @@ def judge_journal_truth(
     judge = _Judge(array)
     for logged in array.metas:
         judge.take(logged)
-    findings = judge.findings + _judge_ring(array) + _judge_message(plan, kernel_log)
+    findings = [_stray_finding(array.strays)] if array.strays else []
+    findings += judge.findings + _judge_ring(array) + _judge_message(plan, kernel_log)
     sectors = sum(scanned.log_sectors for scanned in live)
     if sectors >= array.ring.size:
         findings.append(Finding(ORACLE, f"{sectors} live sectors in a ring of {array.ring.size}"))
@@ -71,6 +73,7 @@ def judge_journal_truth(
     compared = (
         f"{len(array.metas)} meta blocks logged up to the cut, {len(live)} of them live",
         f"their {judge.data_pages} data and {judge.parity_pages} parity pages, sequence and ring",
+        "every block that was written to the log is one of these",
         f"the kernel's own count: {said}",
     )
     return Judgement(ORACLE, compared, tuple(findings))
@@ -167,6 +170,13 @@ class _Judge:
         """Return a data page as it was then: the newest one logged, or else the member's."""
         page = self._newest.get((stripe, device))
         return self._array.content_at(device, stripe, logged.issued) if page is None else page
+
+
+def _stray_finding(strays: Sequence[Stray]) -> Finding:
+    first = strays[0]
+    what = f"log sector {first.position}, written at event {first.issued}: {first.reason}"
+    more = f"{len(strays)} such blocks were written to the log up to the cut"
+    return Finding(ORACLE, what, (more,))
 
 
 def _judge_ring(array: LoggedArray) -> list[Finding]:

@@ -38,6 +38,7 @@ def choose_accelerator(config: MachineConfig, *, cache: Path, say: Callable[[str
     say("trying whether KVM works here")
     answer = "kvm" if _guest_answers(replace(config, accelerator="kvm", disks=())) else "tcg"
     say("KVM works" if answer == "kvm" else "KVM is there and does not work: using TCG")
+    cache.parent.mkdir(parents=True, exist_ok=True)
     temporary = cache.with_suffix(f".{os.getpid()}.tmp")
     temporary.write_text(json.dumps({"key": key, "accelerator": answer}))
     temporary.replace(cache)

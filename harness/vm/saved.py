@@ -40,7 +40,7 @@ def saved_state(config: MachineConfig, *, identity: str, folder: Path, say: Say)
         say: takes one line when a guest has to be booted.
     """
     state = folder / f"{_key(config, identity)}.state"
-    if state.exists():
+    with contextlib.suppress(FileNotFoundError):
         os.utime(state)  # most recently used: see `_prune`
         return state
     folder.mkdir(parents=True, exist_ok=True)

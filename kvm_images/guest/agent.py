@@ -20,7 +20,7 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Any
+from typing import IO, Any
 
 if __name__ == "__main__":  # in the guest; on a host the package's own path is used
     sys.path.insert(0, "/agent")
@@ -33,6 +33,7 @@ PORT_NAME = "mdjournal.agent"
 SECTOR_BYTES = 512
 BLOCK_FLUSH_IOCTL = 0x1261  # BLKFLSBUF in linux/fs.h
 POLL_S = 0.002
+PIPE_BYTES = 65536  # all that a pipe holds
 MODULES = "/modules"
 
 
@@ -52,18 +53,21 @@ def run(*, argv: list[str], deadline_s: float, stdin: str = "") -> Answer:
     try:
         process = subprocess.Popen(
             argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            start_new_session=True,
+            start_new_session=True, bufsize=0,
         )  # fmt: skip
     except OSError as error:
         return _ended(127, f"{argv[0]}: {error.strerror}", 0.0)
+    assert process.stdin is not None
+    assert process.stdout is not None
     output = bytearray()
     stack = ""
-    if not _collect(process, stdin.encode(), output, began + deadline_s):
-        stack = _stack_of(process.pid)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(1.0)
+    with process.stdin, process.stdout:
+        if not _collect(process, stdin.encode(), output, began + deadline_s):
+            stack = _stack_of(process.pid)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(1.0)
     said = output.decode(errors="replace")
     return _ended(process.poll(), said, time.monotonic() - began, stack)
 
@@ -252,23 +256,38 @@ def _collect(
     """Feed and drain a process until it has ended; False when the deadline came first."""
     assert process.stdin is not None
     assert process.stdout is not None
-    with contextlib.suppress(BrokenPipeError):
-        process.stdin.write(stdin)
-        process.stdin.close()
     pipe = process.stdout.fileno()
     os.set_blocking(pipe, False)
+    os.set_blocking(process.stdin.fileno(), False)
     while True:
         ended = process.poll() is not None
+        stdin = _feed(process.stdin, stdin)
+        chunk = b""
         if select.select([pipe], [], [], 0 if ended else POLL_S)[0]:
-            chunk = os.read(pipe, 65536)
+            chunk = os.read(pipe, PIPE_BYTES)
             output += chunk
-            if chunk:
-                continue
+        # What it left is in that one read; a child of its own may keep the pipe open, and talk.
         if ended:
             return True
         if time.monotonic() > deadline:
             return False
-        time.sleep(POLL_S)
+        if not chunk:
+            time.sleep(POLL_S)
+
+
+def _feed(sink: IO[bytes], data: bytes) -> bytes:
+    """Write what the pipe takes just now, and close it behind the end; return what is left."""
+    if sink.closed:
+        return b""
+    try:
+        data = data[os.write(sink.fileno(), data) :]
+    except BlockingIOError:
+        return data
+    except BrokenPipeError:
+        data = b""
+    if not data:
+        sink.close()
+    return data
 
 
 def _stack_of(pid: int) -> str:

@@ -29,7 +29,7 @@ from harness.ondisk.units import ArraySector, LogSector, StripeSector
 from harness.recovery.geometry import Geometry
 from harness.recovery.layout import Level, layout_named
 from harness.recovery.plan import EmptyMeta, RecoveryPlan, RewrittenMeta
-from harness.recovery.scan import LogEnd, Mismatch, PlacedPayload, ScannedMeta
+from harness.recovery.scan import LogEnd, Mismatch, PlacedPayload, ScannedMeta, StripeReplay
 from harness.verdict.blocks import (
     count_differing_bytes,
     describe_difference,
@@ -82,8 +82,9 @@ def meta(number: int, *payloads: Payload, dropped: Mismatch | None = None) -> Sc
 def plan(**changes: object) -> RecoveryPlan:
     whole = RecoveryPlan(
         start=LogSector(0), metas_accepted=0, metas_dropped=0,
-        ended=LogEnd(LogSector(24), 0x2A, SEQ), created=None, replays=(), data_only=(),
-        written_out=True, empty_metas=(), rewritten=(), journal_tail=LogSector(24), reported=True,
+        ended=LogEnd(LogSector(24), 0x2A, SEQ), created=None, replays=(), data_parity=0,
+        data_only=(), written_out=True, empty_metas=(), rewritten=(),
+        journal_tail=LogSector(24), reported=True,
     )  # fmt: skip
     return replace(whole, **changes)  # type: ignore[arg-type]
 
@@ -180,6 +181,13 @@ def test_a_block_that_cannot_be_read_ends_the_log_too() -> None:
     )
 
 
+def test_a_bad_page_that_ends_the_scan_of_an_older_kernel_is_named() -> None:
+    bad = Mismatch("page at 32: checksum is 0x00000001, wanted 0x00000002", LogSector(32))
+    assert end_line(LogEnd(LogSector(24), 0x2A, None, bad)) == (
+        "scan ends at sector 24: page at 32: checksum is 0x00000001, wanted 0x00000002"
+    )
+
+
 # The whole journal
 
 
@@ -235,11 +243,32 @@ def test_a_log_that_is_made_anew_has_a_random_sequence_and_no_words() -> None:
     ]
 
 
-def test_data_only_stripes_are_told_with_where_they_are_logged_anew() -> None:
+@pytest.mark.parametrize(
+    ("written_out", "end"), [(True, ", then written out"), (False, ", and left there")]
+)
+def test_data_only_stripes_are_told_with_where_they_are_logged_anew(
+    written_out: bool, end: str
+) -> None:
     rewritten = tuple(RewrittenMeta(LogSector(40 + 16 * n), 2000 + n, ()) for n in range(3))
-    assert (
-        "3 data-only stripes are logged anew from sector 40 on, seq 2000 to 2002, then written out"
-    ) in plan_lines(plan(rewritten=rewritten))
+    assert plan_lines(plan(rewritten=rewritten, written_out=written_out))[1] == (
+        "3 data-only stripes are logged anew from sector 40 on, seq 2000 to 2002" + end
+    )
+
+
+def test_every_empty_meta_block_and_the_stripes_written_are_told() -> None:
+    metas = (EmptyMeta(LogSector(32), 7), EmptyMeta(LogSector(40), 8))
+    replays = tuple(StripeReplay(StripeSector(8 * n), ()) for n in range(2))
+    assert plan_lines(plan(empty_metas=metas, replays=replays, data_parity=2)) == [
+        "the kernel says: recovering 0 data-only stripes and 2 data-parity stripes",
+        "2 stripes are written to the members",
+        "an empty meta block goes to sector 32, seq 7",
+        "an empty meta block goes to sector 40, seq 8",
+        "journal_tail becomes 24",
+    ]
+
+
+def test_a_kernel_that_reports_nothing_says_nothing() -> None:
+    assert plan_lines(plan(reported=False))[0] == "the kernel says nothing"
 
 
 # Places and differences

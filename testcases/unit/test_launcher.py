@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import ast
-import errno
 import importlib.util
 import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 
-import click
 import pytest
 
-from harness.errors import GuestLost, Unavailable
-from harness.storage.directories import cache_root, results_root
-from tools import cli
-from tools.launch import debian, environment, pip, start
+from harness.errors import Unavailable
+from tools.launch import debian, environment, pip, processes, start
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 LAUNCHER = ROOT / "tools/mdjournal"
-REQUIREMENTS = ROOT / "tools/requirements"
 
 FAILING_APT = """\
 #!/bin/sh
@@ -59,7 +54,7 @@ sys.exit(start.status_of(build))
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
-    numbers = (signal.SIGTERM, signal.SIGHUP)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = [signal.getsignal(number) for number in numbers]
     yield
     for number, handler in zip(numbers, before, strict=True):
@@ -322,6 +317,24 @@ def test_an_interrupted_start_leaves_nothing(
         os.kill(sleeping, 0)
 
 
+def test_an_interruption_while_a_child_is_being_started_ends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+    real = subprocess.Popen._execute_child  # type: ignore[attr-defined]
+
+    def interrupted(child: subprocess.Popen[bytes], *arguments: object) -> None:
+        real(child, *arguments)
+        started.append(child)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(subprocess.Popen, "_execute_child", interrupted)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with pytest.raises(KeyboardInterrupt):
+        processes.run(["sleep", "60"], log=tmp_path / "log")
+    assert started[0].poll() == -signal.SIGTERM
+
+
 def test_two_first_starts_build_one_environment(
     cache: Path, lock_file: Path, tmp_path: Path
 ) -> None:
@@ -382,143 +395,3 @@ def test_the_launcher_needs_the_standard_library_alone() -> None:
     program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {', '.join(modules)}"
     # -I -S: nothing that was installed can be seen.
     subprocess.run([sys.executable, "-I", "-S", "-B", "-c", program], check=True)
-
-
-# The command line it hands over to
-
-
-def fails_with(error: BaseException) -> Callable[[], None]:
-    def body() -> None:
-        raise error
-
-    return body
-
-
-@pytest.mark.parametrize(
-    ("body", "status", "said"),
-    [
-        pytest.param(lambda: None, 0, "", id="done"),
-        pytest.param(lambda: 1, 1, "", id="differs"),
-        pytest.param(
-            fails_with(Unavailable("no disk")), 2, "mdjournal dump: no disk\n", id="unavailable"
-        ),
-        pytest.param(fails_with(GuestLost("gone")), 3, "mdjournal dump: gone\n", id="guest-lost"),
-        pytest.param(
-            fails_with(OSError(errno.ENOSPC, "No space left on device", "out.img")),
-            2,
-            "mdjournal dump: out.img: No space left on device\n",
-            id="disk-full",
-        ),
-        pytest.param(fails_with(KeyboardInterrupt()), 130, "", id="interrupted"),
-    ],
-)
-def test_an_end_of_a_subcommand_is_a_status_and_a_line(
-    body: Callable[[], int | None],
-    status: int,
-    said: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    module = ModuleType("stand_in")
-    module.command = click.Command("dump", callback=body)  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "stand_in", module)
-    monkeypatch.setitem(cli.SUBCOMMANDS, "dump", ("stand_in:command", ""))
-    assert cli.run(["dump"]) == status
-    assert capsys.readouterr() == ("", said)
-
-
-def test_misuse_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.run(["crahs"]) == 2
-    assert "No such command 'crahs'" in capsys.readouterr().err
-
-
-def test_help_imports_no_subcommand() -> None:
-    program = (
-        "import sys; from tools import cli; assert cli.run(['--help']) == 0;"
-        "print(*(place.partition(':')[0] in sys.modules for place, _ in cli.SUBCOMMANDS.values()))"
-    )
-    said = run_python("-c", program).stdout
-    assert all(f"  {name} " in said for name in cli.SUBCOMMANDS)
-    assert set(said.splitlines()[-1].split()) == {"False"}
-
-
-def test_nobody_reading_is_no_traceback() -> None:
-    reader, writer = os.pipe()
-    os.close(reader)
-    ended = run_python("-m", "tools.cli", "--help", stdout=writer)
-    os.close(writer)
-    assert (ended.returncode, ended.stderr) == (128 + signal.SIGPIPE, "")
-
-
-def run_python(*arguments: str, stdout: int = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-P", *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=stdout,
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-
-
-# Directories
-
-
-def test_own_variables_come_before_xdg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("MDJOURNAL_CACHE", "MDJOURNAL_RESULTS", "XDG_CACHE_HOME", "XDG_STATE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert cache_root() == tmp_path / ".cache/mdjournal"
-    assert results_root() == tmp_path / ".local/state/mdjournal/results"
-    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg/cache")
-    monkeypatch.setenv("XDG_STATE_HOME", "/xdg/state")
-    assert cache_root() == Path("/xdg/cache/mdjournal")
-    assert results_root() == Path("/xdg/state/mdjournal/results")
-    monkeypatch.setenv("MDJOURNAL_CACHE", "/own/cache")
-    monkeypatch.setenv("MDJOURNAL_RESULTS", "/own/results")
-    assert cache_root() == Path("/own/cache")
-    assert results_root() == Path("/own/results")
-
-
-def test_a_relative_xdg_variable_is_ignored(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("MDJOURNAL_CACHE", raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    assert cache_root() == tmp_path / ".cache/mdjournal"
-
-
-# Lock files
-
-
-def pins(name: str) -> dict[str, str]:
-    text = (REQUIREMENTS / f"{name}.lock").read_text()
-    return dict(re.findall(r"^([a-z0-9.-]+)==(\S+)", text, re.MULTILINE))
-
-
-@pytest.mark.parametrize("name", ["runtime", "test", "tox"])
-def test_each_requirement_has_a_hash(name: str) -> None:
-    text = (REQUIREMENTS / f"{name}.lock").read_text().replace("\\\n", " ")
-    lines = [line for line in text.splitlines() if line and not line.lstrip().startswith("#")]
-    assert lines
-    for line in lines:
-        assert re.match(r"[a-z0-9.-]+==\S+ .*--hash=sha256:[0-9a-f]{64}", line), line
-
-
-@pytest.mark.parametrize("name", ["runtime", "test", "tox"])
-def test_no_lock_file_names_a_host_or_a_path(name: str) -> None:
-    for suffix in ("lock", "in"):
-        text = (REQUIREMENTS / f"{name}.{suffix}").read_text()
-        assert not re.search(r"http|://|index-url|find-links|trusted-host|(^|[\s=])[/~]", text)
-
-
-@pytest.mark.parametrize("name", ["runtime", "test", "tox"])
-def test_all_that_is_wanted_is_pinned(name: str) -> None:
-    wanted = re.findall(r"^[a-z].*$", (REQUIREMENTS / f"{name}.in").read_text(), re.MULTILINE)
-    assert wanted
-    assert {word.replace(".", "-") for word in wanted} <= pins(name).keys()
-
-
-def test_tests_run_with_the_versions_that_users_get() -> None:
-    assert pins("runtime").items() <= pins("test").items()

@@ -14,8 +14,8 @@ import pytest
 from harness.ondisk.log import Fault
 from harness.ondisk.units import LogSector
 from harness.recovery.era import ERAS, NEWEST_ERA, era_named
-from harness.recovery.kernel_versions import era_to_run
 from harness.recovery.geometry import Geometry
+from harness.recovery.kernel_versions import era_to_run
 from harness.recovery.layout import Level, layout_of
 from harness.recovery.plan import (
     EmptyMeta,

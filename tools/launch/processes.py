@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+_INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 def say(message: str) -> None:
     """Tell the person one line; stdout belongs to the subcommand."""
@@ -31,20 +33,26 @@ def run(
     With ``must_finish`` the child is only asked (SIGINT) and then waited for: a killed dpkg leaves
     the machine's package database half-written.
     """
-    with (
-        log.open("ab") as output,
-        subprocess.Popen(
-            [str(part) for part in command],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            cwd=folder,
-            # Its own session: Ctrl-C reaches us alone, and we decide how the child ends.
-            start_new_session=True,
-        ) as child,
-    ):
+    with contextlib.ExitStack() as stack:
+        output = stack.enter_context(log.open("ab"))
+        # One that comes inside Popen would leave a child that nobody knows of.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTIONS)
+        stack.callback(signal.pthread_sigmask, signal.SIG_SETMASK, before)
+        child = stack.enter_context(
+            subprocess.Popen(
+                [str(part) for part in command],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                cwd=folder,
+                # Its own session: Ctrl-C reaches us alone, and we decide how the child ends.
+                start_new_session=True,
+                preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, before),
+            )
+        )
         try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             return child.wait()
         except BaseException:
             if must_finish:
