@@ -372,8 +372,8 @@ def superblock(
     roles = list(fields["dev_roles"])
     assert len(roles) <= max_dev, f"{len(roles)} roles, max_dev is {max_dev}"
     room = min(max_dev, (PAGE_BYTES - 256) // 2)
-    roles = (roles + [ROLE_SPARE] * (room - len(roles)))[:room]
-    block = bytearray(256) + b"".join(little_endian("H", role, "role") for role in roles)
+    block = bytearray(256) + b"".join(little_endian("H", role, "role") for role in roles[:room])
+    block += little_endian("H", ROLE_SPARE, "role") * (room - len(roles))
     written: set[int] = set()
     for name, (offset, code) in _on_disk().items():
         if name not in values:

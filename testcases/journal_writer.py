@@ -7,6 +7,7 @@ for is written, lies included; what cannot be written at all is an AssertionErro
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import ClassVar, TypedDict, Unpack
 
 from testcases.independent_geometry import (
@@ -30,10 +31,10 @@ from testcases.independent_geometry import (
 )
 
 __all__ = [
-    "PAGE_BYTES", "PAGE_SECTORS", "ArrayImages", "Contents", "Data", "Flush",
-    "MetaOverrides", "Parity", "Payload", "Raw", "Ring", "SuperblockFields", "data_stripe",
-    "log_record", "meta_block", "place", "raw_crc32c", "stripe_map", "superblock",
-    "superblock_sector", "uuid_checksum", "whole_stripe",
+    "PAGE_BYTES", "PAGE_SECTORS", "ArrayImages", "Contents", "Data", "Flush", "MetaOverrides",
+    "Parity", "Payload", "Raw", "Ring", "SuperblockFields", "data_stripe", "log_record",
+    "meta_block", "place", "raw_crc32c", "stripe_map", "superblock", "superblock_sector",
+    "uuid_checksum", "whole_stripe",
 ]  # fmt: skip
 
 SECTOR_BYTES = 512
@@ -49,6 +50,7 @@ def _crc_of_byte(byte: int) -> int:
 _CRC_TABLE = tuple(_crc_of_byte(byte) for byte in range(256))
 
 
+@lru_cache(maxsize=2048)
 def raw_crc32c(seed: int, data: bytes) -> int:
     """CRC-32C with the register set to `seed` and no final inversion (2.5)."""
     assert 0 <= seed <= 0xFFFFFFFF, f"seed {seed:#x} does not fit 32 bits"
@@ -357,8 +359,7 @@ class ArrayImages:
 
     def journal_image(self, ring: Ring | None = None, **fields: Unpack[SuperblockFields]) -> bytes:
         """Image of the journal: `ring` (else zeros), and a superblock with tail 0 and `fields`."""
-        log = bytes(ring.log if ring is not None else self.ring().log)
-        log = log.ljust(self.log_sectors * SECTOR_BYTES, b"\0")
+        log = bytes((ring or self.ring()).log).ljust(self.log_sectors * SECTOR_BYTES, b"\0")
         assert len(log) == self.log_sectors * SECTOR_BYTES, "the ring is not of this array's size"
         slot = self.raid_disks
         own: SuperblockFields = {"dev_number": self.dev_numbers.get(slot, slot), "journal_tail": 0}

@@ -13,7 +13,9 @@ from harness.campaign.crash import (
     record,
 )
 from harness.campaign.evidence import Evidence
+from harness.crash.pattern import Fill
 from harness.crash.states import CrashState, Loss, crash_state
+from harness.crash.workload import Workload
 from harness.md.shape import Shape
 from harness.verdict.verdict import Outcome
 from tools.guest_options import era_of, find_kernel, guest_image
@@ -27,14 +29,21 @@ class Lab:
         self._count = 0
 
     def options(
-        self, kernel: str, shape: Shape, *, seed: int, steps: int = 12, loss: Loss = Loss.ALL
+        self,
+        kernel: str,
+        shape: Shape,
+        *,
+        seed: int,
+        steps: int = 12,
+        loss: Loss = Loss.ALL,
+        fill: Fill = Fill.STREAM,
     ) -> CrashOptions:
         """Return the options of a run on *kernel*, which is fetched if need be."""
         found = find_kernel(kernel, None, (), say=print)
         image = guest_image(found, "auto", say=print)
         return CrashOptions(
             shape=shape, era=era_of(found), image=image, seed=seed, cut=CutChoice(),
-            loss=loss, steps=steps,
+            loss=loss, steps=steps, fill=fill,
         )  # fmt: skip
 
     def evidence(self) -> Evidence:
@@ -44,9 +53,9 @@ class Lab:
         folder.mkdir()
         return Evidence(folder)
 
-    def record(self, options: CrashOptions) -> Recording:
-        """Build the array and run the workload."""
-        return record(options, self.evidence(), say=print)
+    def record(self, options: CrashOptions, workload: Workload | None = None) -> Recording:
+        """Build the array and run the workload: the one given, or else what the options draw."""
+        return record(options, self.evidence(), say=print, workload=workload)
 
     def cut(self, options: CrashOptions, recording: Recording, share: float) -> CrashRun:
         """Cut after *share* of the workload's events; let kernel and model recover."""

@@ -24,6 +24,10 @@ VERSION = "0.1.0"
 SUBCOMMANDS = {
     "crash": ("tools.crash:crash", "Cut an array's power, let a real kernel recover, compare."),
     "dump": ("tools.dump:dump", "Print a write journal: text, JSON or a map."),
+    "check": (
+        "tools.check:check",
+        "Explain an array's journal: what recovery will do, what is lost without it.",
+    ),
     "replay": ("tools.replay:replay", "Write the images that recovery would leave."),
     "trace": ("tools.trace:trace", "Show, export and import recorded traces."),
     "kernels": ("tools.kernels:kernels", "List, fetch and remove kernels."),

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
+from harness.errors import BadInput
+from harness.ondisk.crc import uuid_checksum
 from harness.ondisk.log import DataPayload, FlushPayload, ParityPayload
+from harness.recovery.era import Era
 from harness.recovery.members import Array, format_uuid
 from harness.recovery.plan import RecoveryPlan
 from harness.recovery.scan import PlacedPayload, ScannedMeta
 from harness.storage.array_files import ArrayFiles, read_journaled, read_metas
+from harness.storage.atomic import replacing
+from harness.storage.images import naming_full_disk
 from harness.storage.replay import plan_of
+from harness.storage.ring_blocks import read_ring, ring_of
+from harness.storage.ring_survey import read_differences
 from harness.verdict.journal_text import journal_lines, plan_lines
+from harness.verdict.ring_map import Subject, ring_map
+from harness.verdict.ring_regions import Rest
 from tools.offline_options import chosen_era, images_argument, model_options
 
 
@@ -23,6 +33,11 @@ from tools.offline_options import chosen_era, images_argument, model_options
 @model_options
 @click.option("--all", "whole", is_flag=True, help="Print every meta block, not the ends only.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document, always whole.")
+@click.option(
+    "--svg", "svg", metavar="FILE", type=click.Path(path_type=Path),
+    help="Draw a map of the journal's ring into FILE as well.",
+)  # fmt: skip
+@click.option("--force", is_flag=True, help="Overwrite the FILE of --svg.")
 def dump(
     *,
     images: tuple[Path, ...],
@@ -31,6 +46,8 @@ def dump(
     stripe_cache_size: int,
     whole: bool,
     as_json: bool,
+    svg: Path | None,
+    force: bool,
 ) -> None:
     """Print the write journal among the IMAGEs: what it holds, where it ends, what follows.
 
@@ -38,10 +55,16 @@ def dump(
     """
     era = chosen_era(era_name, kernel_version)
     files = read_journaled(images)
+    if svg is not None:
+        _require_free(svg, images, force=force)
     metas = read_metas(files, era)
     plan = plan_of(files, era, stripe_cache_size=stripe_cache_size)
+    differences = read_differences(files, era, stripe_cache_size=stripe_cache_size)
+    if svg is not None:
+        _write_map(svg, _draw_map(files, metas, plan, era))
     if as_json:
-        click.echo(json.dumps(_document(files, metas, plan, era.name), indent=1))
+        differing = {"eras_that_differ": [asdict(one) for one in differences]}
+        click.echo(json.dumps(_document(files, metas, plan, era.name) | differing, indent=1))
         return
     for line in _array_lines(files):
         click.echo(line)
@@ -50,6 +73,51 @@ def dump(
     click.echo(f"recovery (era {era.name}):")
     for line in plan_lines(plan):
         click.echo(f"  {line}")
+    for difference in differences:
+        click.echo(f"  not so on a kernel of era {difference}")
+    if svg is not None:
+        click.echo(f"map      {svg}")
+
+
+def _require_free(target: Path, images: tuple[Path, ...], *, force: bool) -> None:
+    """Refuse early what must not be written over; that it can be written shows later."""
+    try:
+        if target.is_dir():
+            raise BadInput(f"{target}: is a folder; name a file in it")
+        if target.exists() and any(target.samefile(image) for image in images):
+            raise BadInput(f"{target}: is one of the images; name another file")
+        if target.exists() and not target.is_file():
+            raise BadInput(f"{target}: is no regular file; name another")
+        if (target.exists() or target.is_symlink()) and not force:
+            raise BadInput(f"{target}: is there already; say --force, or name another file")
+    except OSError as error:
+        raise _unwritable(target, error) from error
+
+
+def _draw_map(
+    files: ArrayFiles, metas: tuple[ScannedMeta, ...], plan: RecoveryPlan, era: Era
+) -> str:
+    array, ring = files.array, ring_of(files)
+    subject = Subject(
+        name=_name(array), uuid=format_uuid(array.set_uuid), geometry=array.geometry,
+        journal=Path(files.journal_label).name, ring=ring,
+        journal_tail=files.journal.journal_tail, era=era.name,
+    )  # fmt: skip
+    rest = Rest(metas, plan, ring, seed=uuid_checksum(array.set_uuid))
+    regions = rest.regions(read_ring(files, rest.position, rest.sectors))
+    return ring_map(subject, metas, plan, rest, regions)
+
+
+def _write_map(target: Path, text: str) -> None:
+    try:
+        with naming_full_disk(target), replacing(target) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise _unwritable(target, error) from error
+
+
+def _unwritable(target: Path, error: OSError) -> BadInput:
+    return BadInput(f"{target}: cannot be written: {error.strerror}; name another file")
 
 
 def _array_lines(files: ArrayFiles) -> list[str]:

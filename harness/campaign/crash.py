@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,23 +13,25 @@ from harness.campaign.judging import Recorded, Recovered, judge
 from harness.campaign.known_issues import read_known_issues
 from harness.campaign.lab import GuestImage, Session, disk_caches, session
 from harness.campaign.settling import wait_until_settled
+from harness.campaign.steps import run_workload
+from harness.crash.pattern import Fill
 from harness.crash.states import CrashState, Loss, crash_state
 from harness.crash.trace import Trace, decode
-from harness.crash.workload import Area, FlushStep, Step, Workload, WriteStep, random_workload
-from harness.errors import BadInput
+from harness.crash.workload import Area, Workload, random_workload
+from harness.errors import BadInput, CommandFailed
 from harness.md import array as md
 from harness.md.shape import JOURNAL_NAME, Shape
 from harness.recovery.era import Era
+from harness.recovery.members import no_longer_members
 from harness.recovery.scan import ScannedMeta
 from harness.storage.array_files import ArrayFiles, read_array, read_metas
-from harness.storage.images import copy_sparse, create_image, write_state
+from harness.storage.images import copy_sparse, create_image, read_superblocks, write_state
 from harness.storage.replay import Replayed, replay_to
 from harness.verdict.known import with_known_issues
 from harness.verdict.verdict import Verdict
 
 WORKLOAD_BEGINS = "workload begins"
 WORKLOAD_ENDS = "workload ends"
-WORKLOAD_DEADLINE_S = 600.0
 DEFAULT_STEPS = 24
 
 Say = Callable[[str], None]
@@ -47,6 +49,7 @@ class CrashOptions:
     loss: Loss = Loss.ALL
     steps: int = DEFAULT_STEPS
     jitter_us: int = 0
+    fill: Fill = Fill.STREAM
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,7 @@ class CrashRun:
     recording: Recording
     state: CrashState
     before: ArrayFiles
+    left_out: tuple[str, ...]  # disks that the array goes on without
     metas: tuple[ScannedMeta, ...]  # what the scan of the journal goes through
     replayed: Replayed
     recovered: Recovered
@@ -113,11 +117,25 @@ def run_crash(options: CrashOptions, evidence: Evidence, *, say: Say) -> CrashRu
     return judge_state(options, recording, state, evidence, say=say)
 
 
-def record(options: CrashOptions, evidence: Evidence, *, say: Say) -> Recording:
-    """Build the array and run its workload, with every request of every disk recorded."""
+def workload_of(options: CrashOptions) -> Workload:
+    """Return the workload that the options draw."""
     geometry = options.shape.geometry
     area = Area(geometry.chunk_sectors, geometry.data_disks, geometry.array_sectors)
-    workload = random_workload(area, seed=options.seed, steps=options.steps)
+    return random_workload(area, seed=options.seed, steps=options.steps, fill=options.fill)
+
+
+def record(
+    options: CrashOptions, evidence: Evidence, *, say: Say, workload: Workload | None = None
+) -> Recording:
+    """Build the array and run its workload, with every request of every disk recorded.
+
+    Args:
+        options: of the run; they also draw the workload, where none is given.
+        evidence: gets what the run leaves.
+        say: takes a line about anything slow.
+        workload: what to run.
+    """
+    workload = workload or workload_of(options)
     say(f"building {options.shape}")
     trace = _record(options, workload, evidence, say)
     first = trace.mark(WORKLOAD_BEGINS).sequence + 1
@@ -133,9 +151,10 @@ def judge_state(
     say: Say,
 ) -> CrashRun:
     """Let the model predict and the kernel recover one crash state of a recording; judge it."""
-    _write_cut(options, recording, state, evidence)
-    _make_images(options.shape, state, evidence.path("before"))
-    before = read_array(_images_in(options.shape, evidence.path("before")))
+    make_images(options.shape, state, evidence.path("before"))
+    left_out = _leave_out(evidence)
+    _write_cut(options, recording, state, left_out, evidence)
+    before = read_array(images_in(options.shape, evidence.path("before")))
     md.require_superblocks_as_asked(before.array.superblocks, options.shape)
     say("predicting the recovery")
     metas = read_metas(before, options.era)
@@ -146,7 +165,7 @@ def judge_state(
     history = Recorded(recording.trace, state.cut, recording.workload)
     verdict = judge(before, replayed, metas, recovered, history, evidence.folder)
     return CrashRun(
-        recording=recording, state=state, before=before, metas=metas,
+        recording=recording, state=state, before=before, left_out=left_out, metas=metas,
         replayed=replayed, recovered=recovered,
         verdict=with_known_issues(verdict, read_known_issues()),
     )  # fmt: skip
@@ -158,17 +177,17 @@ def array_uuid(seed: int) -> str:
     return ":".join(digits[i : i + 8] for i in range(0, 32, 8))
 
 
-def steps_for_agent(steps: Sequence[Step]) -> list[dict[str, object]]:
-    """Return a workload's steps as the guest's agent takes them."""
-    result: list[dict[str, object]] = []
-    for step in steps:
-        match step:
-            case WriteStep(writes=writes):
-                rows = [[w.number, w.sector, w.sectors] for w in writes]
-                result.append({"do": "write", "writes": rows})
-            case FlushStep():
-                result.append({"do": "flush"})
-    return result
+def make_images(shape: Shape, state: CrashState, folder: Path) -> None:
+    """Write the image of every disk of a crash state into a folder."""
+    for name, survivors in zip(disk_caches(shape), state.survivors, strict=True):
+        size = shape.journal_disk_bytes if name == JOURNAL_NAME else shape.member_disk_bytes
+        write_state(folder / f"{name}.img", size, survivors)
+
+
+def images_in(shape: Shape, folder: Path) -> list[Path]:
+    """Return the images of an array's disks that a folder has, members first."""
+    paths = (folder / f"{name}.img" for name in disk_caches(shape))
+    return [path for path in paths if path.exists()]
 
 
 def _record(options: CrashOptions, workload: Workload, evidence: Evidence, say: Say) -> Trace:
@@ -187,42 +206,52 @@ def _record(options: CrashOptions, workload: Workload, evidence: Evidence, say: 
             md.create(lab.guest, shape, lab.nodes, uuid=array_uuid(options.seed))
             lab.guest.call("mark", node=lab.marks, text=WORKLOAD_BEGINS)
             say(f"running {len(workload.writes)} writes, seed {options.seed}")
-            lab.guest.call(
-                "workload", array=md.ARRAY, marks=lab.marks, seed=workload.seed,
-                steps=steps_for_agent(workload.steps), answer_within_s=WORKLOAD_DEADLINE_S,
-            )  # fmt: skip
+            run_workload(lab, workload)
             lab.guest.call("mark", node=lab.marks, text=WORKLOAD_ENDS)
             _keep_kernel_log(lab, evidence, "dmesg-build.txt", since="")
+        except CommandFailed:  # the guest answers; what the kernel says of it is of interest
+            _keep_kernel_log(lab, evidence, "dmesg-build.txt", since="")
+            raise
         finally:
             evidence.write_commands("commands-build.txt", lab.guest.commands)
     return decode(trace.read_bytes())
 
 
 def _write_cut(
-    options: CrashOptions, recording: Recording, state: CrashState, evidence: Evidence
+    options: CrashOptions,
+    recording: Recording,
+    state: CrashState,
+    left_out: tuple[str, ...],
+    evidence: Evidence,
 ) -> None:
     evidence.write_json(
         "cut.json",
         {
             "cut": state.cut, "event": state.cut - recording.first_event, "of": recording.events,
             "lose": options.loss.value, "lost_writes": state.lost_writes,
-            "torn_writes": state.torn_writes,
+            "torn_writes": state.torn_writes, "left_out": left_out,
         },
     )  # fmt: skip
 
 
-def _make_images(shape: Shape, state: CrashState, folder: Path) -> None:
-    for name, survivors in zip(disk_caches(shape), state.survivors, strict=True):
-        size = shape.journal_disk_bytes if name == JOURNAL_NAME else shape.member_disk_bytes
-        write_state(folder / f"{name}.img", size, survivors)
+def _leave_out(evidence: Evidence) -> tuple[str, ...]:
+    """Put aside the images of disks that failed before the power did; return their names."""
+    images = sorted(evidence.path("before").iterdir())
+    gone = [Path(label) for label in no_longer_members(read_superblocks(images))]
+    aside = evidence.path("left-out")
+    for path in gone:
+        aside.mkdir(exist_ok=True)
+        path.rename(aside / path.name)
+    return tuple(path.stem for path in gone)
 
 
 def _recover(options: CrashOptions, evidence: Evidence, say: Say) -> Recovered:
     """Let the kernel assemble the crash state; keep what it leaves and says."""
     shape = options.shape
-    live = _images(shape, evidence.path("live"), "recover")
-    for name, path in live.items():
-        copy_sparse(evidence.path("before") / f"{name}.img", path)
+    live = {}
+    for image in images_in(shape, evidence.path("before")):
+        live[image.stem] = evidence.path("live") / f"recover-{image.name}"
+        copy_sparse(image, live[image.stem])
     trace = evidence.path("recovery.mdjtrace")
     with session(
         options.image, shape, live, trace=trace, console=evidence.path("console-recovery.log"),
@@ -254,7 +283,3 @@ def _keep_kernel_log(lab: Session, evidence: Evidence, name: str, *, since: str)
 
 def _images(shape: Shape, folder: Path, prefix: str) -> dict[str, Path]:
     return {name: folder / f"{prefix}-{name}.img" for name in disk_caches(shape)}
-
-
-def _images_in(shape: Shape, folder: Path) -> list[Path]:
-    return [folder / f"{name}.img" for name in disk_caches(shape)]

@@ -49,12 +49,12 @@ class Evidence:
             self.path(name).write_text(text + "\n")
 
     def write_commands(self, name: str, commands: Iterable[CommandResult]) -> None:
-        """Write down commands as one would type them, each with how it ended."""
+        """Write down commands as one would type them, each with how it ended or where it hangs."""
         self.write_lines(
             name,
             (
                 f"{shlex.join(c.argv)}\n  # {c.host}: status {c.status}, {c.seconds:.2f} s"
-                + "".join(f"\n  # {line}" for line in c.output.strip().splitlines())
+                + "".join(f"\n  # {line}" for line in f"{c.output}\n{c.stack}".strip().splitlines())
                 for c in commands
             ),
         )

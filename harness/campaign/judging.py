@@ -14,10 +14,12 @@ from harness.crash.logged import LoggedMeta, LogHistory
 from harness.crash.trace import Trace
 from harness.crash.workload import Workload
 from harness.hosts.host import CommandResult
+from harness.md.shape import member_name
 from harness.ondisk.log import page_checksum
 from harness.ondisk.units import BLOCK_BYTES, SECTOR_BYTES, LogSector, StripeSector
 from harness.recovery.plan import RecoveryPlan
 from harness.recovery.scan import Log, ScannedMeta
+from harness.recovery.write_out import parity_of
 from harness.storage.array_files import ArrayFiles, opened_log
 from harness.storage.images import data_extents, merge_extents, opened_image
 from harness.storage.replay import Replayed
@@ -58,10 +60,22 @@ def judge(
     folder: Path,
 ) -> Verdict:
     """Judge one recovered crash state; *folder* holds the images before, predicted and after."""
-    plan = replayed.plan
     up = (judge_available(before, recovered), judge_alive(recovered))
     if any(judgement.findings for judgement in up) and not recovered.settled:
         return verdict_of(up)
+    with opened_log(before, replayed.era) as log:
+        logged = _logged_array(before, log, recorded)
+        truth = judge_journal_truth(logged, metas, replayed.plan, recovered.kernel_log)
+    return verdict_of((*up, *judge_images(before, replayed, folder), truth))
+
+
+def judge_images(
+    before: ArrayFiles, replayed: Replayed, folder: Path
+) -> tuple[Judgement, Judgement]:
+    """Compare what the kernel left with the prediction, members and journal.
+
+    Of *folder* the images in before, predicted and after are used, by the names that *before* has.
+    """
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(opened_log(before, replayed.era))
         triples = {
@@ -71,15 +85,10 @@ def judge(
             slot: [triples[label] for label in labels]
             for slot, labels in before.array.members.items()
         }
-        return verdict_of(
-            (
-                *up,
-                judge_members(before.array.geometry, members),
-                _judge_journal(triples[before.journal_label], plan, log, before, members),
-                judge_journal_truth(
-                    _logged_array(before, log, recorded), metas, plan, recovered.kernel_log
-                ),
-            )
+        journal = triples[before.journal_label]
+        return (
+            judge_members(before.array.geometry, members),
+            _judge_journal(journal, replayed.plan, log, before, members),
         )
 
 
@@ -136,28 +145,48 @@ def _judge_journal(
     if not plan.data_only:
         return judge_journal(journal, plan)
 
-    def read_predicted(slot: int, sector: StripeSector) -> bytes:
+    geometry = before.array.geometry
+    logged = {stripe.stripe: dict(stripe.pages) for stripe in plan.data_only}
+
+    def read_member(slot: int, sector: StripeSector) -> bytes:
         triple = members[slot][0]
         at = (triple.superblock.data_offset + sector) * SECTOR_BYTES
         return triple.predicted(at, BLOCK_BYTES)
 
+    def read_data(slot: int, sector: StripeSector) -> bytes:
+        page = log.read_block(logged[sector][slot]) if slot in logged[sector] else None
+        return page or read_member(slot, sector)
+
+    def read_predicted(slot: int, sector: StripeSector) -> bytes:
+        if slot in members:
+            return read_member(slot, sector)
+        # Parity is logged for a member that is not there as well. No recovery is predicted that
+        # would need it, so all data is on the members or in the log.
+        row = geometry.row_at(sector)
+        data = {device: read_data(device, sector) for device in row.data}
+        return parity_of(geometry, row, data)[slot]
+
     return judge_rewritten_journal(
-        journal, plan, before=log, geometry=before.array.geometry, read_predicted=read_predicted
+        journal, plan, before=log, geometry=geometry, read_predicted=read_predicted
     )
 
 
 def _logged_array(before: ArrayFiles, log: Log, recorded: Recorded) -> LoggedArray:
-    history = {
-        label: DiskHistory(recorded.trace, recorded.trace.disk_index(Path(label).stem))
-        for label in before.array.superblocks
-    }
+    def history(name: str) -> DiskHistory:
+        return DiskHistory(recorded.trace, recorded.trace.disk_index(name))
+
     logged = LogHistory(
-        history[before.journal_label], data_offset=before.journal.data_offset, seed=log.seed
+        history(Path(before.journal_label).stem),
+        data_offset=before.journal.data_offset,
+        seed=log.seed,
     )
+    # Of all slots: a member that failed before the cut was read and written until then.
+    members = [history(member_name(slot)) for slot in range(before.array.geometry.raid_disks)]
+    (data_offset,) = {s.data_offset for s in before.array.superblocks.values() if not s.is_journal}
 
     def content_at(slot: int, stripe: StripeSector, event: int) -> bytes:
-        (label, *_) = before.array.members[slot]
-        return history[label].content(_block(before, label, stripe), before=event)
+        block = (data_offset + stripe) * SECTOR_BYTES // BLOCK_BYTES
+        return members[slot].content(block, before=event)
 
     def page(meta: LoggedMeta, position: LogSector, checksum: int) -> bytes | None:
         pages = logged.page(position, near=meta.issued)
@@ -172,10 +201,6 @@ def _logged_array(before: ArrayFiles, log: Log, recorded: Recorded) -> LoggedArr
         page=page,
         content_at=content_at,
     )
-
-
-def _block(files: ArrayFiles, label: str, sector: int) -> int:
-    return (files.array.superblocks[label].data_offset + sector) * SECTOR_BYTES // BLOCK_BYTES
 
 
 def _open_triple(
@@ -194,6 +219,7 @@ def _open_triple(
 
     reads = [reader(descriptor) for descriptor in descriptors]
     return ImageTriple(
-        label=name, superblock=before.array.superblocks[label], size_bytes=size,
+        label=name, superblock=before.array.superblocks[label],
+        newest=before.array.superblocks[before.array.freshest], size_bytes=size,
         before=reads[0], predicted=reads[1], after=reads[2], extents=extents,
     )  # fmt: skip

@@ -65,14 +65,14 @@ def session(
     Args:
         image: what the guest is.
         shape: of the array, for the disks' caches.
-        images: image file by disk name.
+        images: image file by disk name; a disk of the shape that has none is not there.
         trace: a new file.
         console: gets the guest's console.
         say: takes a line about anything slow.
         jitter_us: see ``disk_server.serving``.
         seed: of the jitter.
     """
-    caches = disk_caches(shape)
+    caches = {name: cache for name, cache in disk_caches(shape).items() if name in images}
     disks = [ServedDisk(name=n, image=images[n], cache=cache) for n, cache in caches.items()]
     with serving(disks, trace=trace, jitter_us=jitter_us, seed=seed) as server:
         places = [
@@ -89,7 +89,8 @@ def session(
             config, identity=image.identity, folder=image.saved_guests, console=console, say=say
         ) as guest:
             nodes = _nodes_by_serial(guest, (*caches, MARKS_EXPORT))
-            array = Nodes(tuple(nodes[name] for name in shape.member_names), nodes[JOURNAL_NAME])
+            members = tuple(nodes[name] for name in caches if name != JOURNAL_NAME)
+            array = Nodes(members, nodes[JOURNAL_NAME])
             yield Session(guest, server, array, nodes[MARKS_EXPORT])
 
 

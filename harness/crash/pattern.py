@@ -6,6 +6,7 @@ with it, so the two cannot disagree about a byte.
 
 from __future__ import annotations
 
+import enum
 import hashlib
 import struct
 from dataclasses import dataclass
@@ -14,7 +15,19 @@ SECTOR_BYTES = 512
 
 # magic, seed, write number, array sector
 _HEAD = struct.Struct("<8sQQQ")
-_MAGIC = b"MDJWRITE"
+
+
+class Fill(enum.Enum):
+    """What a sector holds behind its stamp."""
+
+    # Drawn from the stamp, so that every byte of a parity page matters.
+    STREAM = "stream"
+    # The stamp again and again: images that are kept for long become small when compressed.
+    PLAIN = "plain"
+
+
+_MAGIC = {Fill.STREAM: b"MDJWRITE", Fill.PLAIN: b"MDJPLAIN"}
+_FILL = {magic: fill for fill, magic in _MAGIC.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,31 +37,36 @@ class Stamp:
     seed: int
     write: int
     sector: int  # of the array
+    fill: Fill = Fill.STREAM
 
 
 def sector_content(stamp: Stamp) -> bytes:
     """Return the 512 bytes that write *stamp.write* puts into one sector of the array.
 
-    Behind the stamp comes a stream drawn from it, so that parity over such sectors is not
-    trivially zero and a sector that is torn inside is noticed.
+    A sector that is torn inside is noticed, whatever its fill.
     """
-    head = _HEAD.pack(_MAGIC, stamp.seed, stamp.write, stamp.sector)
+    head = _HEAD.pack(_MAGIC[stamp.fill], stamp.seed, stamp.write, stamp.sector)
+    if stamp.fill is Fill.PLAIN:
+        return head * (SECTOR_BYTES // _HEAD.size)
     return head + hashlib.shake_128(head).digest(SECTOR_BYTES - _HEAD.size)
 
 
-def write_content(*, seed: int, write: int, sector: int, sectors: int) -> bytes:
+def write_content(
+    *, seed: int, write: int, sector: int, sectors: int, fill: Fill = Fill.STREAM
+) -> bytes:
     """Return the content of a whole write of *sectors* sectors at array sector *sector*."""
     return b"".join(
-        sector_content(Stamp(seed, write, number)) for number in range(sector, sector + sectors)
+        sector_content(Stamp(seed, write, number, fill))
+        for number in range(sector, sector + sectors)
     )
 
 
 def read_stamp(content: bytes) -> Stamp | None:
     """Return the stamp of one sector if all of its 512 bytes are as written, else ``None``."""
     magic, seed, write, sector = _HEAD.unpack_from(content)
-    if magic != _MAGIC:
+    if magic not in _FILL:
         return None
-    stamp = Stamp(seed, write, sector)
+    stamp = Stamp(seed, write, sector, _FILL[magic])
     return stamp if sector_content(stamp) == content else None
 
 
@@ -59,6 +77,6 @@ def describe_sector(content: bytes) -> str:
     stamp = read_stamp(content)
     if stamp is not None:
         return f"write {stamp.write} of array sector {stamp.sector} (seed {stamp.seed})"
-    if content.startswith(_MAGIC):
+    if content.startswith(tuple(_FILL)):
         return "a damaged sector of the workload"
     return f"other bytes ({content[:8].hex(' ')} ..)"

@@ -224,7 +224,7 @@ def _decode_header(view: memoryview) -> tuple[tuple[TraceDisk, ...], int]:
         raise BadTrace("its header is damaged")
     try:
         return tuple(_decode_disk(disk) for disk in json.loads(text)["disks"]), end
-    except (KeyError, TypeError, ValueError) as wrong:
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as wrong:
         raise BadTrace(f"its header does not describe disks: {wrong!r}") from wrong
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+from harness.crash.pattern import Fill
 from harness.ondisk.units import BLOCK_SECTORS, ArraySector
 
 _MOST_AT_ONCE = 6
@@ -45,15 +46,28 @@ class FlushStep:
     """A flush of the array: what was written before is acknowledged when it returns."""
 
 
-Step = WriteStep | FlushStep
+@dataclass(frozen=True, slots=True)
+class FailMember:
+    """The member in a slot is marked as faulty; the array goes on without it."""
+
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class StopArray:
+    """The array is stopped as an administrator does; nothing can follow."""
+
+
+Step = WriteStep | FlushStep | FailMember | StopArray
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """Steps one after another, and the seed that their contents carry."""
+    """Steps one after another, the seed that their contents carry, and how they are filled."""
 
     seed: int
     steps: tuple[Step, ...]
+    fill: Fill = Fill.STREAM
 
     @property
     def writes(self) -> tuple[Write, ...]:
@@ -61,7 +75,7 @@ class Workload:
         return tuple(w for s in self.steps if isinstance(s, WriteStep) for w in s.writes)
 
 
-def random_workload(area: Area, *, seed: int, steps: int) -> Workload:
+def random_workload(area: Area, *, seed: int, steps: int, fill: Fill = Fill.STREAM) -> Workload:
     """Draw a workload of single blocks, short runs and full stripes, many of them overlapping.
 
     Writes fall into a region of few rows, so that blocks and stripes are written again and again;
@@ -82,7 +96,7 @@ def random_workload(area: Area, *, seed: int, steps: int) -> Workload:
         if draw.random() < 0.5:
             result.append(FlushStep())
     result.append(FlushStep())
-    return Workload(seed, tuple(result))
+    return Workload(seed, tuple(result), fill)
 
 
 def _extent(draw: random.Random, area: Area, region: int) -> tuple[ArraySector, int]:

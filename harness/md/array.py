@@ -23,7 +23,7 @@ STOP_DEADLINE_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Nodes:
-    """Device nodes of an array's disks on its host."""
+    """Device nodes of an array's disks on its host; of the members that are there, by slot."""
 
     members: tuple[str, ...]
     journal: str

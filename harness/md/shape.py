@@ -51,8 +51,8 @@ class Shape:
 
     @property
     def member_names(self) -> tuple[str, ...]:
-        """The members' names: export, serial and image file."""
-        return tuple(f"member{slot}" for slot in range(self.members))
+        """The members' names, in order of their slots."""
+        return tuple(member_name(slot) for slot in range(self.members))
 
     @property
     def member_disk_bytes(self) -> int:
@@ -68,13 +68,18 @@ class Shape:
         """Say it in one line."""
         return (
             f"RAID-{self.level:d} {layout_of(self.level, self.layout).name}, {self.members} members"
-            f" of {self.component_bytes // MIB} MiB, chunk {self.chunk_bytes // KIB} KiB,"
+            f" of {_in_words(self.component_bytes)}, chunk {self.chunk_bytes // KIB} KiB,"
             f" journal {self.journal_bytes // KIB} KiB {self.mode.value};"
             f" caches: members {self.member_cache.value}, journal {self.journal_cache.value}"
         )
 
 
 JOURNAL_NAME = "journal"
+
+
+def member_name(slot: int) -> str:
+    """Return the name of the member in a slot: export, serial and image file."""
+    return f"member{slot}"
 
 
 def build_shape(
@@ -111,3 +116,9 @@ def build_shape(
         journal_bytes=journal_bytes, mode=mode, member_cache=member_cache,
         journal_cache=journal_cache,
     )  # fmt: skip
+
+
+def _in_words(size_bytes: int) -> str:
+    if size_bytes % MIB:
+        return f"{size_bytes // KIB} KiB"
+    return f"{size_bytes // MIB} MiB"

@@ -214,6 +214,18 @@ def with_journal_tail(superblock: Superblock, tail: LogSector) -> bytes:
     return bytes(raw)
 
 
+def with_roles_after_assembly(superblock: Superblock, newest: Superblock) -> bytes:
+    """Return the superblock's bytes with the roles that md writes once the array is up again.
+
+    They are those of the *newest* superblock. An entry that has no device any more, since that one
+    was faulty and stayed behind, is then a spare's (``super_1_sync``).
+    """
+    raw = bytearray(superblock.raw)
+    roles = (ROLE_SPARE if role == ROLE_FAULTY else role for role in newest.roles)
+    struct.pack_into(f"<{len(newest.roles)}H", raw, _ROLES_AT, *roles)
+    return bytes(raw)
+
+
 def stored_journal_tail(raw: bytes) -> LogSector:
     """Return the ``journal_tail`` field of a journal's superblock, whatever else is wrong in it."""
     return LogSector(int.from_bytes(raw[_UNION_AT : _UNION_AT + 8], "little"))
@@ -238,7 +250,9 @@ def _require(field: str, found: int, wanted: int) -> None:
 def _require_room(
     data_offset: int, data_size: int, at: DeviceSector, minor_version: int, device_sectors: int
 ) -> None:
-    room = at if minor_version == 0 else device_sectors - data_offset
+    room = device_sectors - data_offset
+    if minor_version == 0:  # the kernel looks no further than at the superblock behind the data
+        room = min(room, at)
     if room < data_size:
         found = device_sectors * SECTOR_BYTES
         wanted = (data_offset + data_size) * SECTOR_BYTES

@@ -12,6 +12,8 @@ from harness.ondisk.superblock import Superblock
 from harness.ondisk.units import ArraySector, StripeSector
 from harness.recovery.layout import Layout, Level, QOrder, Row, layout_of
 
+MOST_MEMBERS = 203  # a meta block must hold a page of each (r5l_init_log)
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -99,6 +101,10 @@ def geometry_of(superblock: Superblock) -> Geometry:
     Raises:
         BadInput: a level without journal support, an unknown layout, impossible sizes.
     """
+    if superblock.raid_disks > MOST_MEMBERS:
+        raise BadInput(
+            f"{superblock.raid_disks} members: a write journal takes {MOST_MEMBERS} at most"
+        )
     try:
         level = Level(superblock.level)
     except ValueError:

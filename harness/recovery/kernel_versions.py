@@ -14,6 +14,9 @@ from harness.recovery.era import ERAS, Era
 
 _VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?(?:(?:-|~)?rc(\d+))?")
 
+# Debian's `uname -r`: 6.1.0-55-cloud-amd64 is 6.1.192.
+_ABI_NAME = re.compile(r"\d+\.\d+\.0-\d+-")
+
 # (first branch, last branch, era): branches of which every sublevel that is listed has one era.
 _WHOLE_BRANCHES = (
     ((4, 4), (4, 8), "4.4"),
@@ -59,7 +62,12 @@ def era_of_version(text: str) -> Era:
     """
     version = parse_version(text)
     branch, sublevel = version[:2], version[2]
-    if branch == (4, 4) and "rc" in text:
+    if sublevel == 0 and _ABI_NAME.match(text):
+        raise BadInput(
+            f"kernel version {text!r}: is Debian's name of an ABI and does not tell the sublevel;"
+            " give the package's version, as in `uname -v`"
+        )
+    if version == (4, 4, 0) and re.search(r"rc\d", text):
         return ERAS["4.4-rc1"]
     for first, last, name in _WHOLE_BRANCHES:
         if first <= branch <= last:

@@ -67,6 +67,20 @@ class Array:
         return Feature.JOURNAL in self.superblocks[self.freshest].features
 
 
+def no_longer_members(superblocks: Mapping[str, Superblock]) -> tuple[str, ...]:
+    """Return the members that the array goes on without: they have no part in a recovery.
+
+    The freshest superblock calls them faulty, or they have missed what happened since.
+    """
+    newest = max(superblocks.values(), key=lambda superblock: superblock.events)
+    return tuple(
+        label
+        for label, own in superblocks.items()
+        if not own.is_journal
+        and (own.events + 1 < newest.events or _role(own, newest) == ROLE_FAULTY)
+    )
+
+
 # With a journal the kernel refuses these: md_run for PPL, raid5_run for a bitmap.
 _EXCLUDES_JOURNAL = {
     Feature.BITMAP_OFFSET: "a bitmap",
@@ -94,6 +108,7 @@ def put_together(superblocks: Mapping[str, Superblock]) -> Array:
         if role == ROLE_JOURNAL:
             journal = _only_journal(label, journal)
         elif role <= ROLE_MAX_SLOT and role < newest.raid_disks:
+            _require_room(label, superblock)
             members[role] = _with_replacement(role, label, members.get(role, ()), superblocks)
         elif role == ROLE_SPARE:
             spares.append(label)
@@ -146,6 +161,13 @@ def _require_fresh(label: str, own: Superblock, freshest: str, newest: Superbloc
         raise BadImage(
             f"{label}: stale, {own.events} events, but {freshest} has {newest.events};"
             " the kernel would kick it from the array: leave it out"
+        )
+
+
+def _require_room(label: str, own: Superblock) -> None:
+    if own.size > own.data_size:
+        raise BadImage(
+            f"{label}: has room for {own.data_size} sectors, but each member has {own.size}"
         )
 
 

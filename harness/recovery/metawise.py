@@ -5,6 +5,7 @@ Mirrors ``r5c_recovery_analyze_meta_block`` and what it calls; format document, 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from harness.ondisk.log import DataPayload, FlushPayload, ParityPayload
@@ -47,6 +48,11 @@ class StripeCache:
         self._free = [0] * _HASH_LOCKS
         self._grow_to(size)
 
+    @property
+    def size(self) -> int:
+        """Stripes that it has by now."""
+        return self._size
+
     def take(self, sector: StripeSector) -> bool:
         """Take a free stripe for *sector*, or say that its list is empty."""
         if not self._free[_hash(sector)]:
@@ -75,7 +81,10 @@ class StripeCache:
 
 
 class Analysis:
-    """The list of stripes that recovery keeps while it scans, in the kernel's order."""
+    """The list of stripes that recovery keeps while it scans, in the kernel's order.
+
+    The methods named `on_...` are told what happens, for whoever wants to keep other books.
+    """
 
     def __init__(self, geometry: Geometry, ring: Ring, *, stripe_cache_size: int) -> None:
         self._geometry = geometry
@@ -92,11 +101,17 @@ class Analysis:
             match placed.payload:
                 case FlushPayload(stripes=stripes):
                     for sector in stripes:
-                        self._forget(sector)
+                        self.take_flush(sector)
                 case DataPayload(location=location):
-                    self._take_data(location, placed.pages_at)
+                    self.take_data(location, placed.pages_at)
                 case ParityPayload(location=location):
-                    self._take_parity(location, placed.pages_at)
+                    self.take_parity(location, placed.pages_at)
+
+    def take_flush(self, sector: StripeSector) -> None:
+        """Take in that a stripe needs no replay: what was gathered of it is dropped."""
+        held = self._stripes.get(sector)
+        self.on_flush(sector, held.pages if held else {}, data_only=bool(held and held.caching))
+        self._forget(sector)
 
     def finish(self) -> tuple[DataOnlyStripe, ...]:
         """Replay every stripe that has its parity; return those that have none."""
@@ -106,7 +121,26 @@ class Analysis:
             for sector, stripe in self._stripes.items()
         )
 
-    def _take_data(self, location: ArraySector, at: LogSector) -> None:
+    def on_replay(self, sector: StripeSector, pages: Mapping[int, LogSector]) -> None:
+        """A stripe is written to the members; *pages* by device."""
+        self.replays.append(StripeReplay(sector, tuple(sorted(pages.items()))))
+
+    def on_parity_only(self, sector: StripeSector) -> None:
+        """A stripe holds no data, and is not written."""
+
+    def on_flush(
+        self, sector: StripeSector, pages: Mapping[int, LogSector], *, data_only: bool
+    ) -> None:
+        """A FLUSH names a stripe; *pages* is what the list holds of it, maybe nothing."""
+
+    def on_new_stripe(self, *, held: int, cache_size: int) -> None:
+        """A stripe is new on the list, which holds that many now."""
+
+    def on_full_cache(self) -> None:
+        """The stripe cache is used up: the replays up to the next new stripe come early."""
+
+    def take_data(self, location: ArraySector, at: LogSector) -> None:
+        """Take in one page of data."""
         place = self._geometry.place(location)
         stripe = self._find(place.sector)
         if not stripe.caching and place.pd_idx in stripe.pages:
@@ -116,7 +150,8 @@ class Analysis:
         stripe.pages[place.device] = at
         stripe.caching = True
 
-    def _take_parity(self, location: StripeSector, at: LogSector) -> None:
+    def take_parity(self, location: StripeSector, at: LogSector) -> None:
+        """Take in a stripe's P, and its Q behind it."""
         row = self._geometry.row_at(location)
         stripe = self._find(location)
         stripe.pages[row.pd_idx] = at
@@ -129,10 +164,12 @@ class Analysis:
         if stripe is not None:
             return stripe
         if not self._cache.take(sector):
+            self.on_full_cache()
             self._replay_complete()
             while not self._cache.take(sector):
                 self._cache.double()
         stripe = self._stripes[sector] = _Stripe()
+        self.on_new_stripe(held=len(self._stripes), cache_size=self._cache.size)
         return stripe
 
     def _forget(self, sector: StripeSector) -> None:
@@ -149,7 +186,9 @@ class Analysis:
     def _replay(self, sector: StripeSector, stripe: _Stripe) -> None:
         row = self._geometry.row_at(sector)
         if any(device in row.data for device in stripe.pages):
-            self.replays.append(StripeReplay(sector, tuple(sorted(stripe.pages.items()))))
+            self.on_replay(sector, stripe.pages)
+        else:
+            self.on_parity_only(sector)
 
 
 def _hash(sector: StripeSector) -> int:

@@ -28,6 +28,7 @@ from harness.recovery.scan import (
     LogEnd,
     ScannedMeta,
     StripeReplay,
+    UndefinedRecovery,
     load_log,
     scan_log,
 )
@@ -244,6 +245,11 @@ def _plan_finish(
     seq = (end.seq + log.era.sequence_jump) % _U64
     writes = log.era.writes_empty_meta(Ending(tail.seq, end.seq, len(data_only)))
     rewritten = _plan_rewrite(log, geometry, data_only, end.position, seq)
+    if (writes or rewritten) and end.position >= log.ring.size:
+        raise UndefinedRecovery(
+            f"the scan ends at log sector {end.position}, outside of the ring of {log.ring.size};"
+            " the kernel would write there"
+        )
     return RecoveryPlan(
         start=log.start, metas_accepted=outcome.accepted, metas_dropped=outcome.dropped,
         ended=end, created=None, replays=(), data_parity=outcome.data_parity, data_only=data_only,

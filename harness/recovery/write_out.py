@@ -87,9 +87,9 @@ def write_out(
         )
     if not rmw:
         data = {d: new[d] if d in new else read_old(d) for d in row.data}
-        return {**new, **_parity(geometry, row, data)}
+        return {**new, **parity_of(geometry, row, data)}
     changes = {d: xor_pages((page, read_old(d))) for d, page in new.items()}
-    change_of_parity = _parity(geometry, row, changes)
+    change_of_parity = parity_of(geometry, row, changes)
     return {
         **new,
         **{d: xor_pages((read_old(d), change)) for d, change in change_of_parity.items()},
@@ -104,7 +104,8 @@ def _read_to_reconstruct(row: Row, new: Collection[int]) -> list[int]:
     return [device for device in row.data if device not in new]
 
 
-def _parity(geometry: Geometry, row: Row, data: Mapping[int, bytes]) -> dict[int, bytes]:
+def parity_of(geometry: Geometry, row: Row, data: Mapping[int, bytes]) -> dict[int, bytes]:
+    """Return a stripe's parity pages by device, from all of its data pages by device."""
     parity = {row.pd_idx: xor_pages(data.values())}
     if row.qd_idx is not None:
         exponents = geometry.q_exponents(row)

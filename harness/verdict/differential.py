@@ -16,6 +16,7 @@ from harness.ondisk.superblock import (
     differing_fields,
     has_good_checksum,
     stored_journal_tail,
+    with_roles_after_assembly,
 )
 from harness.ondisk.units import BLOCK_BYTES, SECTOR_BYTES, LogSector, StripeSector
 from harness.recovery.geometry import Geometry
@@ -36,6 +37,7 @@ class ImageTriple:
 
     label: str
     superblock: Superblock  # before
+    newest: Superblock  # before, of all the array's devices the one that speaks for it
     size_bytes: int
     before: Read
     predicted: Read
@@ -137,7 +139,8 @@ def _judge_surroundings(triple: ImageTriple, data_bytes: int) -> list[Finding]:
 def _judge_superblock(triple: ImageTriple, expected: frozenset[str]) -> list[Finding]:
     at = triple.superblock.at * SECTOR_BYTES
     after = triple.after(at, SUPERBLOCK_BYTES)
-    changed = set(differing_fields(triple.superblock.raw, after))
+    before = with_roles_after_assembly(triple.superblock, triple.newest)
+    changed = set(differing_fields(before, after))
     wrong = sorted(changed - UNPREDICTABLE_FIELDS - expected)
     findings = []
     if wrong:

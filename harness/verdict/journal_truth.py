@@ -139,7 +139,8 @@ class _Judge:
     def _wrong_sector(self, sector: int, content: bytes) -> str | None:
         # A logged page was written, and writes here cover whole pages: zeroes are wrong as well.
         stamp = read_stamp(content)
-        if stamp is None or stamp.seed != self._array.workload.seed:
+        workload = self._array.workload
+        if stamp is None or (stamp.seed, stamp.fill) != (workload.seed, workload.fill):
             return "is nothing that the workload wrote"
         if stamp.sector != sector:
             return "belongs to another sector"

@@ -25,7 +25,7 @@ from typing import IO, Any
 if __name__ == "__main__":  # in the guest; on a host the package's own path is used
     sys.path.insert(0, "/agent")
 
-from harness.crash.pattern import write_content
+from harness.crash.pattern import Fill, write_content
 
 Answer = dict[str, Any]
 
@@ -178,21 +178,29 @@ def mark(*, node: str, text: str) -> Answer:
     return {}
 
 
-def workload(*, array: str, marks: str, seed: int, steps: list[Answer]) -> Answer:
+def workload(
+    *,
+    array: str,
+    marks: str,
+    seed: int,
+    steps: list[Answer],
+    fill: str = "stream",
+    last: int = 0,
+) -> Answer:
     """Run the steps of a workload against the array, one after another, each marked in the trace.
 
     ``{"do": "write", "writes": [[number, sector, sectors], ...]}`` issues its writes at once, each
     from a thread of its own; when all have completed comes the mark ``completed FIRST..LAST``.
     ``{"do": "flush"}`` flushes the array; the mark ``flushed LAST`` then says that everything up
-    to that write is acknowledged.
+    to that write is acknowledged. *last* is the write before these steps, *fill* what the sectors
+    hold; the answer has the last write.
     """
     descriptor = os.open(array, os.O_WRONLY | os.O_DIRECT)
-    last = 0
     try:
         for step in steps:
             if step["do"] == "write":
                 writes = step["writes"]
-                _write_at_once(descriptor, seed, writes)
+                _write_at_once(descriptor, seed, writes, Fill(fill))
                 last = writes[-1][0]
                 mark(node=marks, text=f"completed {writes[0][0]}..{last}")
             elif step["do"] == "flush":
@@ -202,7 +210,7 @@ def workload(*, array: str, marks: str, seed: int, steps: list[Answer]) -> Answe
                 raise ValueError(f"unknown step {step['do']!r}")
     finally:
         os.close(descriptor)
-    return {"steps": len(steps)}
+    return {"last": last}
 
 
 VERBS = {
@@ -214,11 +222,13 @@ VERBS = {
 }  # fmt: skip
 
 
-def _write_at_once(descriptor: int, seed: int, writes: list[list[int]]) -> None:
+def _write_at_once(
+    descriptor: int, seed: int, writes: list[list[int]], fill: Fill = Fill.STREAM
+) -> None:
     errors: list[OSError] = []
 
     def write_one(number: int, sector: int, sectors: int) -> None:
-        content = write_content(seed=seed, write=number, sector=sector, sectors=sectors)
+        content = write_content(seed=seed, write=number, sector=sector, sectors=sectors, fill=fill)
         try:
             _pwrite_aligned(descriptor, sector * SECTOR_BYTES, content)
         except OSError as error:

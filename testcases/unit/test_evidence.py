@@ -139,6 +139,7 @@ def test_commands_are_written_as_one_would_type_them(tmp_path: Path) -> None:
             "  # more",
             "mdadm --stop",
             "  # guest: status None, 9.00 s",
+            "  # stack",
         ]
 
 

@@ -29,13 +29,16 @@ STAND_ALONE = {
     "kvm_images.guest.agent": frozenset[str](),
     "harness.storage.nbdkit_plugin": frozenset({"nbdkit"}),
 }
-INDEPENDENT = ("testcases.journal_writer", "testcases.independent_geometry")
+INDEPENDENT = (
+    "testcases.journal_writer", "testcases.independent_geometry", "testcases.generator",
+    "testcases.hostile_payloads",
+)  # fmt: skip
 
 # Modules that reach no file, process, clock or random source. Of random, only a seeded Random.
 HARMLESS = (
-    "__future__", "abc", "bisect", "collections", "contextlib", "dataclasses", "enum", "errno",
-    "functools", "hashlib", "heapq", "itertools", "json", "math", "operator", "random", "re",
-    "string", "struct", "textwrap", "typing", "zlib",
+    "__future__", "abc", "array", "bisect", "collections", "contextlib", "copy", "dataclasses",
+    "enum", "errno", "functools", "hashlib", "heapq", "itertools", "json", "math", "operator",
+    "random", "re", "string", "struct", "textwrap", "typing", "zlib",
     "crc32c", "numpy",
 )  # fmt: skip
 ACTING_CALLS = {

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from harness.campaign.crash import CutChoice, array_uuid, steps_for_agent
+from harness.campaign.crash import CutChoice, array_uuid
+from harness.campaign.steps import steps_for_agent
 from harness.crash.trace import Cache
 from harness.crash.workload import FlushStep, Write, WriteStep
 from harness.errors import EXIT_MISUSE, BadInput

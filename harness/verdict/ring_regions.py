@@ -1,0 +1,256 @@
+"""What each block of a journal's ring is: of the live log, left over from before, or a stranger.
+
+The live log is what the scan went through; format document, sections 2.1 to 2.4. The rest of the
+ring, which recovery never looks at, runs from where the scan stopped around to the tail. It is
+judged here block by block and in that order, so that pages are told from what a meta block before
+them says, also around the end of the ring.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from harness.ondisk.log import (
+    HEADER_BYTES,
+    MAGIC,
+    BrokenPayload,
+    DataPayload,
+    Fault,
+    FlushPayload,
+    MetaBlock,
+    ParityPayload,
+    page_checksum,
+    parse_meta_block,
+    parse_payload,
+)
+from harness.ondisk.units import BLOCK_BYTES, BLOCK_SECTORS, LogSector
+from harness.recovery.plan import RecoveryPlan
+from harness.recovery.scan import Ring, ScannedMeta
+
+ZEROES = bytes(BLOCK_BYTES)
+Blocks = Iterator[tuple[int, bytes | None]]  # so many blocks with this content; None: unreadable
+
+_MAGIC = MAGIC.to_bytes(4, "little")
+_U64 = 2**64
+_TRAILING_BYTES = 3  # behind the last descriptor; fewer than any descriptor has
+_MOST_FOUND = 1000  # meta blocks of the rest that are remembered one by one; all are counted
+
+
+class Kind(enum.Enum):
+    """What a block of the ring is."""
+
+    META = "meta block"
+    DATA = "data page"
+    PARITY = "parity page"
+    FLUSH = "meta block with FLUSH"
+    EMPTY_META = "empty meta block"
+    RECLAIMED = "reclaimed"
+    EMPTY = "empty"
+    OTHER = "other bytes"
+    TORN = "torn"
+    BEYOND = "beyond the end"
+    FOREIGN = "foreign or damaged"
+    UNREADABLE = "not in the image"
+
+
+LIVE = (Kind.META, Kind.DATA, Kind.PARITY, Kind.FLUSH, Kind.EMPTY_META)
+LEFT_OVER = (Kind.RECLAIMED, Kind.EMPTY, Kind.OTHER)
+SUSPICIOUS = (Kind.TORN, Kind.BEYOND, Kind.FOREIGN, Kind.UNREADABLE)
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Blocks of one kind side by side; it never goes around the end of the ring."""
+
+    position: LogSector
+    sectors: int
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class FoundMeta:
+    """A meta block outside the live log, and how many blocks it takes with its pages."""
+
+    position: LogSector
+    kind: Kind
+    seq: int | None  # None: it cannot be believed
+    blocks: int
+
+
+def live_sectors(metas: Iterable[ScannedMeta], ring: Ring) -> int:
+    """Return how much of the ring the scan went through; a hostile log may go round twice."""
+    return min(sum(scanned.log_sectors for scanned in metas), ring.size)
+
+
+def live_regions(metas: Iterable[ScannedMeta], ring: Ring) -> Iterator[Region]:
+    """Yield what the scan went through, from the tail on, no block twice."""
+    position: LogSector | None = None
+    room = ring.size
+    for scanned in metas:
+        if position is None:
+            position = scanned.meta.position
+        for kind, blocks in _runs(scanned):
+            sectors = min(blocks * BLOCK_SECTORS, room)
+            yield from _split(position, sectors, kind, ring)
+            position = ring.add(position, sectors)
+            room -= sectors
+        if room == 0:
+            return
+
+
+def meta_kind(scanned: ScannedMeta) -> Kind:
+    """Return what the block of a scanned meta block itself is."""
+    if scanned.dropped is not None:
+        return Kind.TORN
+    if not scanned.payloads:
+        return Kind.EMPTY_META
+    flushes = any(isinstance(placed.payload, FlushPayload) for placed in scanned.payloads)
+    return Kind.FLUSH if flushes else Kind.META
+
+
+class Rest:
+    """The ring outside the live log: give its blocks in order, from `position` on.
+
+    What was found is in *metas* and *found* once `regions` has been gone through.
+    """
+
+    def __init__(
+        self, metas: Sequence[ScannedMeta], plan: RecoveryPlan, ring: Ring, *, seed: int
+    ) -> None:
+        live = live_sectors(metas, ring)
+        self.position = ring.add(plan.start, live)
+        self.sectors = ring.size - live
+        self.metas: Counter[Kind] = Counter()
+        self.found: list[FoundMeta] = []
+        self._ring = ring
+        self._seed = seed
+        self._end = plan.ended
+        # Checksums that the pages of the last meta block should have; None: that is not known.
+        self._announced: deque[int | None] = deque()
+        self._owner = Kind.OTHER
+        if metas and metas[-1].dropped is not None:
+            self._owner = Kind.TORN
+            self._announced.extend(_announced(metas[-1].meta))
+
+    def regions(self, blocks: Blocks) -> Iterator[Region]:
+        """Yield what *blocks*, those of this part of the ring, are."""
+        start, sectors, kind = self.position, 0, Kind.EMPTY
+        for count, found in self._judged(blocks):
+            if found is not kind:
+                yield from _split(start, sectors, kind, self._ring)
+                start, sectors, kind = self._ring.add(start, sectors), 0, found
+            sectors += count * BLOCK_SECTORS
+        yield from _split(start, sectors, kind, self._ring)
+
+    def _judged(self, blocks: Blocks) -> Iterator[tuple[int, Kind]]:
+        position = self.position
+        for count, block in blocks:
+            left = count
+            while left and (self._announced or count == 1):
+                yield 1, self._judge(position, block)
+                position = self._ring.add(position, BLOCK_SECTORS)
+                left -= 1
+            if left:
+                yield left, Kind.UNREADABLE if block is None else Kind.EMPTY
+                position = self._ring.add(position, left * BLOCK_SECTORS)
+
+    def _judge(self, position: LogSector, block: bytes | None) -> Kind:
+        if block is None:
+            self._announced.clear()
+            return Kind.UNREADABLE
+        if block[:4] == _MAGIC:
+            return self._judge_meta(position, block)
+        if self._announced:
+            return self._judge_page(block, self._announced.popleft())
+        return Kind.EMPTY if block == ZEROES else Kind.OTHER
+
+    def _judge_page(self, block: bytes, wanted: int | None) -> Kind:
+        if wanted is None:
+            return Kind.EMPTY if block == ZEROES else self._owner
+        if page_checksum(self._seed, block) == wanted:
+            return self._owner
+        # What was reclaimed may have been discarded since; anything else was never written whole.
+        discarded = block == ZEROES and self._owner is Kind.RECLAIMED
+        return Kind.EMPTY if discarded else Kind.TORN
+
+    def _judge_meta(self, position: LogSector, block: bytes) -> Kind:
+        meta = parse_meta_block(block, seed=self._seed, seq=None, position=position)
+        if isinstance(meta, MetaBlock):
+            seq: int | None = meta.seq
+            self._owner = self._age(meta.seq)
+            self._announced = deque(_announced(meta))
+        elif self._is_next(position, meta.fault):
+            assert self._end is not None
+            seq, self._owner = self._end.seq, Kind.TORN
+            self._announced.clear()
+        else:
+            seq, self._owner = None, Kind.FOREIGN
+            size = int.from_bytes(block[12:16], "little")
+            unproven = MetaBlock(seq=0, position=position, meta_size=size, block=block)
+            # One for another place cannot have its pages here.
+            trusted = meta.fault is Fault.CHECKSUM and size <= BLOCK_BYTES
+            self._announced = deque(None for _ in _announced(unproven) if trusted)
+        self.metas[self._owner] += 1
+        if len(self.found) < _MOST_FOUND:
+            self.found.append(FoundMeta(position, self._owner, seq, 1 + len(self._announced)))
+        return self._owner
+
+    def _is_next(self, position: LogSector, fault: Fault) -> bool:
+        """Say whether this is the meta block that would have continued the log, half written."""
+        end = self._end
+        if end is None or end.rejected is None or position != end.position:
+            return False
+        return end.rejected.fault is Fault.CHECKSUM is fault
+
+    def _age(self, seq: int) -> Kind:
+        if self._end is None:  # nothing was scanned, so nothing is known to be done with
+            return Kind.BEYOND
+        return Kind.BEYOND if (seq - self._end.seq) % _U64 < _U64 // 2 else Kind.RECLAIMED
+
+
+def _runs(scanned: ScannedMeta) -> Iterator[tuple[Kind, int]]:
+    """Yield the blocks of one meta block and its pages as (kind, how many), never none."""
+    yield meta_kind(scanned), 1
+    left = scanned.log_sectors // BLOCK_SECTORS - 1
+    kind, blocks = Kind.DATA, 0
+    for placed in scanned.payloads if left else ():
+        payload = placed.payload
+        if not isinstance(payload, DataPayload | ParityPayload):
+            continue
+        its = Kind.DATA if isinstance(payload, DataPayload) else Kind.PARITY
+        if its is not kind:
+            if blocks:
+                yield kind, blocks
+            kind, blocks = its, 0
+        pages = min(payload.size // BLOCK_SECTORS, left)
+        blocks += pages
+        left -= pages
+    if blocks:
+        yield kind, blocks
+    if left:  # a descriptor that announces no page for the one that the scan counts
+        yield Kind.OTHER, left
+
+
+def _announced(meta: MetaBlock) -> Iterator[int]:
+    """Yield the checksums of the pages that should lie behind a meta block."""
+    offset = HEADER_BYTES
+    while offset + _TRAILING_BYTES < meta.meta_size:
+        parsed = parse_payload(meta.block, offset, meta.meta_size)
+        if isinstance(parsed, BrokenPayload):
+            return
+        payload, length = parsed
+        if isinstance(payload, DataPayload | ParityPayload):
+            yield from payload.checksums
+        offset += length
+
+
+def _split(position: LogSector, sectors: int, kind: Kind, ring: Ring) -> Iterator[Region]:
+    """Yield a stretch as one region, or as two where it goes around the end of the ring."""
+    ahead = min(sectors, ring.size - position)
+    if ahead:
+        yield Region(position, ahead, kind)
+    if sectors > ahead:
+        yield Region(LogSector(0), sectors - ahead, kind)
