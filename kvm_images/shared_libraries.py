@@ -35,7 +35,15 @@ def closure(root: Path, programs: Iterable[Path]) -> dict[str, Path]:
     found: dict[str, Path] = {LOADER: _find(root, LOADER)}
     queue = list(programs)
     while queue:
-        for name in needed(queue.pop().read_bytes()):
+        program = queue.pop()
+        try:
+            names = needed(program.read_bytes())
+        except ValueError as error:
+            raise Unavailable(
+                f"guest image: {program} is damaged in the cache: {error};"
+                f" remove {root.parent} and run again"
+            ) from error
+        for name in names:
             if name not in found:
                 found[name] = _find(root, name)
                 queue.append(found[name])

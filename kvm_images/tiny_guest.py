@@ -58,8 +58,10 @@ def build(kernel: Kernel, userland: Userland) -> TinyGuest:
     target = cache_root() / "guests" / f"tiny-{key[:16]}.cpio"
     stamp = target.with_suffix(".sha256")
     if target.exists() and stamp.exists():
-        os.utime(target)  # most recently used: see `_prune`
-        return TinyGuest(target, stamp.read_text().strip())
+        identity = stamp.read_text().strip()
+        if hashlib.sha256(target.read_bytes()).hexdigest() == identity:
+            os.utime(target)  # most recently used: see `_prune`
+            return TinyGuest(target, identity)
     archive = cpio.write_archive(_entries(kernel, userland))
     identity = hashlib.sha256(archive).hexdigest()
     with writing(target.parent):
@@ -88,7 +90,10 @@ def _key(kernel: Kernel, userland: Userland) -> str:
 
 
 def _own_files() -> list[Path]:
-    return [*sorted(GUEST.iterdir()), *(REPOSITORY / name for name in _AGENT_FILES)]
+    return [
+        *sorted(path for path in GUEST.iterdir() if path.is_file()),
+        *(REPOSITORY / name for name in _AGENT_FILES),
+    ]
 
 
 def _entries(kernel: Kernel, userland: Userland) -> dict[str, cpio.Entry]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -16,7 +17,7 @@ from harness.campaign.crash import DEFAULT_STEPS, CrashOptions, CrashRun, CutCho
 from harness.campaign.evidence import Evidence, keep, new_evidence, verdict_document
 from harness.crash.states import Loss
 from harness.crash.trace import Cache
-from harness.errors import EXIT_DIFFERS, BadInput, HarnessError
+from harness.errors import EXIT_DIFFERS, BadInput, HarnessError, Unavailable
 from harness.md.shape import JournalMode, build_shape
 from harness.storage.directories import results_root
 from harness.verdict.verdict import Outcome, Verdict
@@ -26,6 +27,7 @@ from tools.guest_options import era_of, find_kernel, guest_image, kernel_options
 from tools.progress import Say, progress
 
 _SIZE = re.compile(r"(\d+)\s*([kmg]?)(?:i?b)?", re.IGNORECASE)
+_LEAST_FREE_BYTES = 1 << 20
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 
 
@@ -178,6 +180,12 @@ def _run(
     except BadInput:
         raise
     except HarnessError as error:
+        if shutil.disk_usage(evidence.folder).free < _LEAST_FREE_BYTES:
+            # Whatever failed, this is why: the disks' images and the trace could not grow.
+            raise Unavailable(
+                f"{results_root()}: no space left on that file system; free some, or set"
+                " MDJOURNAL_RESULTS"
+            ) from error
         verdict = Verdict(Outcome.HARNESS_FAILED, reason=str(error).splitlines()[0])
         evidence.write_json("verdict.json", verdict_document(verdict))
         unfinished = str(evidence.folder)

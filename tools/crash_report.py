@@ -11,6 +11,7 @@ from harness.verdict.verdict import Judgement, Outcome
 from kvm_images.kernels import Kernel
 
 _INDENT = "           "
+_MOST_FINDINGS = 8
 _TELLING = ("md/raid", "md:", "md0:", "mdadm")
 
 
@@ -25,6 +26,7 @@ def report_lines(
         (
             f"kernel     {kernel.release} ({kernel.version}), recovery of era {options.era.name},"
             f" guest on {options.image.accelerator.upper()}"
+            + "".join(f", with {path.name} replaced" for path in kernel.replaced)
         ),
         *_section("cut", _cut_lines(options, run)),
         *_section(
@@ -34,9 +36,12 @@ def report_lines(
         *_section("compared", [c for j in run.verdict.judgements for c in _compared(j)]),
         *_section("verdict", [_verdict_line(run)]),
     ]
-    for finding in run.verdict.findings:
+    for finding in run.verdict.findings[:_MOST_FINDINGS]:
         lines += [f"{_INDENT}{finding.oracle}: {finding.what}"]
         lines += [f"{_INDENT}  {detail}" for detail in finding.details]
+    more = len(run.verdict.findings) - _MOST_FINDINGS
+    if more > 0:
+        lines.append(f"{_INDENT}and {more} more findings, all in verdict.json")
     where = str(kept) if kept else "not kept, since all agrees (--keep keeps it)"
     return [*lines, f"evidence   {where}", f"repeat     {repeat}"]
 

@@ -81,6 +81,7 @@ class Recording:
     trace: Trace
     first_event: int  # sequence number of the workload's first event
     events: int  # of the workload
+    kernel_log: tuple[str, ...] = ()  # of the guest that wrote
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,9 +138,10 @@ def record(
     """
     workload = workload or workload_of(options)
     say(f"building {options.shape}")
-    trace = _record(options, workload, evidence, say)
+    trace, said = _record(options, workload, evidence, say)
     first = trace.mark(WORKLOAD_BEGINS).sequence + 1
-    return Recording(workload, trace, first, trace.mark(WORKLOAD_ENDS).sequence - first)
+    events = trace.mark(WORKLOAD_ENDS).sequence - first
+    return Recording(workload, trace, first, events, tuple(said))
 
 
 def judge_state(
@@ -162,7 +164,7 @@ def judge_state(
     say("letting the kernel recover")
     recovered = _recover(options, evidence, say)
     say("comparing")
-    history = Recorded(recording.trace, state.cut, recording.workload)
+    history = Recorded(recording.trace, state.cut, recording.workload, recording.kernel_log)
     verdict = judge(before, replayed, metas, recovered, history, evidence.folder)
     return CrashRun(
         recording=recording, state=state, before=before, left_out=left_out, metas=metas,
@@ -190,8 +192,10 @@ def images_in(shape: Shape, folder: Path) -> list[Path]:
     return [path for path in paths if path.exists()]
 
 
-def _record(options: CrashOptions, workload: Workload, evidence: Evidence, say: Say) -> Trace:
-    """Build the array and run the workload, all of it recorded."""
+def _record(
+    options: CrashOptions, workload: Workload, evidence: Evidence, say: Say
+) -> tuple[Trace, list[str]]:
+    """Build the array and run the workload, all of it recorded; return what the kernel said too."""
     shape = options.shape
     live = _images(shape, evidence.path("live"), "build")
     for name, path in live.items():
@@ -208,13 +212,13 @@ def _record(options: CrashOptions, workload: Workload, evidence: Evidence, say: 
             say(f"running {len(workload.writes)} writes, seed {options.seed}")
             run_workload(lab, workload)
             lab.guest.call("mark", node=lab.marks, text=WORKLOAD_ENDS)
-            _keep_kernel_log(lab, evidence, "dmesg-build.txt", since="")
+            said = _keep_kernel_log(lab, evidence, "dmesg-build.txt", since="")
         except CommandFailed:  # the guest answers; what the kernel says of it is of interest
             _keep_kernel_log(lab, evidence, "dmesg-build.txt", since="")
             raise
         finally:
             evidence.write_commands("commands-build.txt", lab.guest.commands)
-    return decode(trace.read_bytes())
+    return decode(trace.read_bytes()), said
 
 
 def _write_cut(

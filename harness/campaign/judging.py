@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from harness.storage.images import data_extents, merge_extents, opened_image
 from harness.storage.replay import Replayed
 from harness.verdict.blocks import Read
 from harness.verdict.differential import ImageTriple, judge_journal, judge_members
-from harness.verdict.journal_truth import LoggedArray, judge_journal_truth
+from harness.verdict.journal_truth import LoggedArray, MemberWrite, judge_journal_truth
 from harness.verdict.rewritten_log import judge_rewritten_journal
 from harness.verdict.verdict import Finding, Judgement, Verdict, verdict_of
 
@@ -49,6 +49,7 @@ class Recorded:
     trace: Trace
     cut: int
     workload: Workload
+    kernel_log: tuple[str, ...] = ()  # of the guest that wrote
 
 
 def judge(
@@ -60,13 +61,14 @@ def judge(
     folder: Path,
 ) -> Verdict:
     """Judge one recovered crash state; *folder* holds the images before, predicted and after."""
-    up = (judge_available(before, recovered), judge_alive(recovered))
+    up = (judge_available(before, recovered), judge_alive(recovered, recorded.kernel_log))
     if any(judgement.findings for judgement in up) and not recovered.settled:
         return verdict_of(up)
     with opened_log(before, replayed.era) as log:
         logged = _logged_array(before, log, recorded)
         truth = judge_journal_truth(logged, metas, replayed.plan, recovered.kernel_log)
-    return verdict_of((*up, *judge_images(before, replayed, folder), truth))
+    # The likeliest cause first: what a wrong record leads to on the members is only a consequence.
+    return verdict_of((*up, truth, *judge_images(before, replayed, folder)))
 
 
 def judge_images(
@@ -112,8 +114,13 @@ def judge_available(before: ArrayFiles, recovered: Recovered) -> Judgement:
     return Judgement(oracle, ("assembled by mdadm without --force",), tuple(findings))
 
 
-def judge_alive(recovered: Recovered) -> Judgement:
-    """Judge that nothing hung, that the array stopped, and that the kernel did not complain."""
+def judge_alive(recovered: Recovered, while_writing: Sequence[str] = ()) -> Judgement:
+    """Judge that nothing hung, that the array stopped, and that the kernel did not complain.
+
+    Args:
+        recovered: what the recovering guest did and said.
+        while_writing: what the kernel said in the guest that wrote.
+    """
     oracle = "alive"
     findings = [
         Finding(oracle, f"hangs: {command}", tuple(command.stack.split("\n")))
@@ -125,12 +132,19 @@ def judge_alive(recovered: Recovered) -> Judgement:
         findings.append(Finding(oracle, str(stopped), tuple(stopped.output.splitlines())))
     if recovered.assembled.status == 0 and not recovered.settled:
         findings.append(Finding(oracle, "md never wrote down in the superblocks where its log is"))
-    complaints = [line for line in recovered.kernel_log if _COMPLAINT.search(line)]
-    if complaints:
-        findings.append(Finding(oracle, f"the kernel complains: {complaints[0]}"))
+    for when, lines in (("while writing", while_writing), ("at recovery", recovered.kernel_log)):
+        complaints = [line for line in lines if _COMPLAINT.search(line)]
+        if complaints:
+            findings.append(Finding(oracle, f"the kernel complains {when}: {complaints[0]}"))
     compared = (
-        f"assembly ({recovered.assembled.seconds:.1f} s) and stop came to an end",
-        f"{len(recovered.kernel_log)} lines of the kernel's log",
+        (
+            f"assembly took {recovered.assembled.seconds:.1f} s, stop"
+            f" {'was not tried' if stopped is None else f'{stopped.seconds:.1f} s'}"
+        ),
+        (
+            f"{len(while_writing)} lines of the kernel's log while writing,"
+            f" {len(recovered.kernel_log)} at recovery"
+        ),
     )
     return Judgement(oracle, compared, tuple(findings))
 
@@ -188,6 +202,18 @@ def _logged_array(before: ArrayFiles, log: Log, recorded: Recorded) -> LoggedArr
         block = (data_offset + stripe) * SECTOR_BYTES // BLOCK_BYTES
         return members[slot].content(block, before=event)
 
+    def member_writes() -> Iterator[MemberWrite]:
+        first, last = data_offset, data_offset + before.array.geometry.component_sectors
+        for slot, member in enumerate(members):
+            for block in member.blocks():
+                sector = block * BLOCK_BYTES // SECTOR_BYTES
+                if not first <= sector < last:
+                    continue
+                for issued, content in member.written(block):
+                    if issued < recorded.cut:
+                        checksum = page_checksum(log.seed, content)
+                        yield MemberWrite(slot, StripeSector(sector - first), issued, checksum)
+
     def page(meta: LoggedMeta, position: LogSector, checksum: int) -> bytes | None:
         pages = logged.page(position, near=meta.issued)
         return next((p for p in pages if page_checksum(log.seed, p) == checksum), None)
@@ -198,6 +224,7 @@ def _logged_array(before: ArrayFiles, log: Log, recorded: Recorded) -> LoggedArr
         workload=recorded.workload,
         metas=logged.metas(before=recorded.cut),
         strays=tuple(logged.strays(ring_sectors=log.ring.size, before=recorded.cut)),
+        member_writes=tuple(member_writes()),
         page=page,
         content_at=content_at,
     )

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from harness.crash.trace import Cache, Completion, Flag, Issue, Operation, Trace
 
+_PAGE_BYTES = 4096
+
 
 class Loss(enum.Enum):
     """Which of the writes that could be lost are lost."""
@@ -134,12 +136,23 @@ def _fate(issue: Issue, completed: int | None, cache: Cache, flushed_before: int
 
 
 def _surviving_part(issue: Issue, block_bytes: int, choice: random.Random) -> Ranges:
-    """Choose: a third lost, a third whole, a third torn between logical blocks."""
+    """Choose: a third lost, a third whole, a third torn.
+
+    A torn write has lost its end, its beginning, or any of its pieces; the pieces are logical
+    blocks or whole pages, so that a meta block often survives while pages behind it do not.
+    """
     whole: Ranges = ((issue.offset, issue.length),)
     kind = choice.randrange(3)
-    if kind < 2 or issue.length <= block_bytes:
+    piece_bytes = choice.choice((block_bytes, max(block_bytes, _PAGE_BYTES)))
+    if kind < 2 or issue.length <= piece_bytes:
         return whole if kind % 2 else ()
     end = issue.offset + issue.length
-    blocks = [(at, min(block_bytes, end - at)) for at in range(issue.offset, end, block_bytes)]
-    kept = tuple(block for block in blocks if choice.randrange(2))
-    return whole if len(kept) == len(blocks) else kept
+    pieces = [(at, min(piece_bytes, end - at)) for at in range(issue.offset, end, piece_bytes)]
+    at = choice.randrange(1, len(pieces))
+    way = choice.randrange(3)
+    if way == 0:
+        return tuple(pieces[:at])
+    if way == 1:
+        return tuple(pieces[at:])
+    kept = tuple(piece for piece in pieces if choice.randrange(2))
+    return whole if len(kept) == len(pieces) else kept

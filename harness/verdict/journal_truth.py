@@ -37,6 +37,16 @@ ContentAt = Callable[[int, StripeSector, int], bytes]
 LoggedPage = Callable[[LoggedMeta, LogSector, int], bytes | None]
 
 
+@dataclass(frozen=True, slots=True)
+class MemberWrite:
+    """A page that was written to a member's data area."""
+
+    slot: int
+    sector: StripeSector
+    issued: int
+    checksum: int  # as the log would have it
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoggedArray:
     """What the judge needs to know of an array and of what its journal was ever given."""
@@ -46,6 +56,7 @@ class LoggedArray:
     workload: Workload
     metas: Sequence[LoggedMeta]  # all that were logged before the cut, by seq
     strays: Sequence[Stray]  # blocks written to the log that no meta block explains
+    member_writes: Sequence[MemberWrite]  # to the data areas, from the workload to the cut
     page: LoggedPage
     content_at: ContentAt
 
@@ -65,7 +76,8 @@ def judge_journal_truth(
     for logged in array.metas:
         judge.take(logged)
     findings = [_stray_finding(array.strays)] if array.strays else []
-    findings += judge.findings + _judge_ring(array) + _judge_message(plan, kernel_log)
+    findings += judge.findings + judge.unlogged() + _judge_ring(array)
+    findings += _judge_message(plan, kernel_log)
     sectors = sum(scanned.log_sectors for scanned in live)
     if sectors >= array.ring.size:
         findings.append(Finding(ORACLE, f"{sectors} live sectors in a ring of {array.ring.size}"))
@@ -74,6 +86,7 @@ def judge_journal_truth(
         f"{len(array.metas)} meta blocks logged up to the cut, {len(live)} of them live",
         f"their {judge.data_pages} data and {judge.parity_pages} parity pages, sequence and ring",
         "every block that was written to the log is one of these",
+        f"{len(array.member_writes)} pages written to members: each has its record in the log",
         f"the kernel's own count: {said}",
     )
     return Judgement(ORACLE, compared, tuple(findings))
@@ -83,6 +96,7 @@ class _Judge:
     def __init__(self, array: LoggedArray) -> None:
         self._array = array
         self._newest: dict[tuple[StripeSector, int], bytes] = {}  # logged page by (stripe, device)
+        self._logged: dict[tuple[StripeSector, int], set[int]] = {}  # checksums, likewise
         self._writes = {write.number: write for write in array.workload.writes}
         self.data_pages = 0
         self.parity_pages = 0
@@ -112,6 +126,22 @@ class _Judge:
                     return
             offset += length
 
+    def unlogged(self) -> list[Finding]:
+        """Object to writes of members that have no record: the driver logs before it writes."""
+        bare = [
+            write
+            for write in self._array.member_writes
+            if write.checksum not in self._logged.get((write.sector, write.slot), ())
+        ]
+        if not bare:
+            return []
+        first = bare[0]
+        what = (
+            f"member {first.slot}, sector {first.sector} of its data area, was written at event"
+            f" {first.issued} without a record of that page in the log"
+        )
+        return [Finding(ORACLE, what, (f"{len(bare)} such writes up to the cut",))]
+
     def _object(self, logged: LoggedMeta, what: str) -> None:
         self.findings.append(Finding(ORACLE, f"meta block {logged.meta.seq}: {what}"))
 
@@ -135,6 +165,7 @@ class _Judge:
                 break
         place = self._array.geometry.place(payload.location)
         self._newest[place.sector, place.device] = page
+        self._logged.setdefault((place.sector, place.device), set()).add(payload.checksums[0])
 
     def _wrong_sector(self, sector: int, content: bytes) -> str | None:
         # A logged page was written, and writes here cover whole pages: zeroes are wrong as well.
@@ -161,6 +192,9 @@ class _Judge:
             self._object(logged, f"{len(payload.checksums)} parity pages for stripe {stripe}")
             return
         for (name, parity), checksum in zip(wanted.items(), payload.checksums, strict=True):
+            device = row.pd_idx if name == "P" else row.qd_idx
+            assert device is not None
+            self._logged.setdefault((stripe, device), set()).add(checksum)
             page = self._page(logged, at, checksum)
             self.parity_pages += 1
             if page is not None and page != parity:
@@ -219,4 +253,10 @@ def _judge_message(plan: RecoveryPlan, kernel_log: Sequence[str]) -> list[Findin
     wanted = [] if plan.message is None else [plan.message]
     if telling == wanted:
         return []
-    return [Finding(ORACLE, f"the kernel said {telling or 'nothing'}, the model expected {wanted}")]
+    return [
+        Finding(ORACLE, f"the kernel said {_quoted(telling)}, the model expected {_quoted(wanted)}")
+    ]
+
+
+def _quoted(lines: Sequence[str]) -> str:
+    return " / ".join(f'"{line}"' for line in lines) or "nothing"

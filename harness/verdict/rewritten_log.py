@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from harness.ondisk.log import (
+    DataPayload,
     FlushPayload,
     MetaBlock,
     ParityPayload,
@@ -158,9 +159,17 @@ def _judge_later(
                     at = before.ring.add(at, BLOCK_SECTORS)
             case FlushPayload(stripes=flushed) if stripes.issuperset(flushed):
                 pass
-            case other:
-                what = f"{here}: has no business here: {type(other).__name__} {other}"
+            case DataPayload(location=location):
+                what = f"{here}: logs data of array sector {location} again; only parity is due"
                 findings.append(Finding(ORACLE, what))
+            case ParityPayload(location=location):
+                what = f"{here}: logs parity of stripe {location}, which is no data-only stripe"
+                findings.append(Finding(ORACLE, what))
+            case FlushPayload(stripes=flushed):
+                what = f"{here}: flushes {list(flushed)}, not all of them data-only stripes"
+                findings.append(Finding(ORACLE, what))
+            case unknown:
+                findings.append(Finding(ORACLE, f"{here}: has a payload of type {unknown.type}"))
     return findings
 
 

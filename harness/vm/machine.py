@@ -106,7 +106,7 @@ def _disk_arguments(number: int, disk: GuestDisk) -> list[str]:
     # write-cache is what the guest is told; the server below keeps or loses the data.
     cache = "on" if disk.volatile_cache else "off"
     device = (
-        f"virtio-blk-pci,drive={node},serial={disk.serial},write-cache={cache},num-queues=1,"
+        f"virtio-blk-pci,drive={node},serial={disk.serial},write-cache={cache},num-queues=1,werror=report,rerror=report,"
         f"logical_block_size={disk.logical_block_bytes},"
         f"physical_block_size={max(512, disk.logical_block_bytes)}"
     )

@@ -12,8 +12,9 @@ import pytest
 
 from harness.campaign.crash import CrashRun
 from harness.campaign.judging import Recorded, Recovered, judge
+from harness.crash.trace import Issue
 from harness.hosts.host import CommandResult
-from harness.md.shape import Shape
+from harness.md.shape import JOURNAL_NAME, Shape
 from harness.ondisk.crc import uuid_checksum
 from harness.ondisk.log import build_meta_block
 from harness.ondisk.superblock import with_journal_tail
@@ -195,6 +196,42 @@ def test_a_kernel_complaint_is_red(case: Case, tmp_path: Path) -> None:
     assert_red(verdict, "alive", "the kernel complains")
 
 
+def test_a_complaint_while_writing_is_red(case: Case, tmp_path: Path) -> None:
+    verdict = case.judge_tampered(
+        tmp_path, recorded=replace(recorded(case), kernel_log=("[ 1.0] WARNING: CPU: 0 PID: 1",))
+    )
+    assert_red(verdict, "alive", "the kernel complains while writing")
+
+
+def test_a_member_write_without_its_record_is_red(case: Case, tmp_path: Path) -> None:
+    """Leave out of the trace what went to the log in the middle of the workload."""
+    trace = case.run.recording.trace
+    logged = journal_writes(case)
+    kept = tuple(event for event in trace.events if event is not logged[len(logged) // 2])
+    verdict = case.judge_tampered(
+        tmp_path, recorded=replace(recorded(case), trace=replace(trace, events=kept))
+    )
+    assert_red(verdict, "journal truth")
+    assert any("without a record of that page" in f.what for f in verdict.findings)
+
+
+def test_a_meta_block_with_a_wrong_checksum_is_red_wherever_it_is(
+    case: Case, tmp_path: Path
+) -> None:
+    trace = case.run.recording.trace
+    damaged = journal_writes(case)[1]
+    payload = bytearray(damaged.payload)
+    payload[4] ^= 1
+    events = tuple(
+        replace(damaged, payload=bytes(payload)) if event is damaged else event
+        for event in trace.events
+    )
+    verdict = case.judge_tampered(
+        tmp_path, recorded=replace(recorded(case), trace=replace(trace, events=events))
+    )
+    assert_red(verdict, "journal truth", "begins as a meta block", "checksum")
+
+
 def test_a_hang_in_assembly_is_red_with_its_stack(case: Case, tmp_path: Path) -> None:
     hung = CommandResult("guest", ("mdadm", "--assemble"), None, "", 120.0, "md_start\nr5l_start")
     recovered = replace(case.run.recovered, assembled=hung, settled=False, stopped=None)
@@ -226,6 +263,25 @@ def assert_red(verdict: Verdict, oracle: str, *words: str) -> None:
 
 def details(verdict: Verdict) -> str:
     return "\n".join(verdict.findings[0].details)
+
+
+def recorded(case: Case) -> Recorded:
+    recording = case.run.recording
+    return Recorded(recording.trace, case.run.state.cut, recording.workload, recording.kernel_log)
+
+
+def journal_writes(case: Case) -> list[Issue]:
+    """Return the writes of the workload that begin with a meta block."""
+    recording = case.run.recording
+    journal = recording.trace.disk_index(JOURNAL_NAME)
+    return [
+        event
+        for event in recording.trace.events
+        if isinstance(event, Issue)
+        and event.disk == journal
+        and recording.first_event <= event.sequence < case.run.state.cut
+        and event.payload.startswith(bytes.fromhex("09c53364"))
+    ]
 
 
 def replays(case: Case) -> tuple[StripeReplay, ...]:
