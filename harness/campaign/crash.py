@@ -162,7 +162,7 @@ def judge_state(
     metas = read_metas(before, options.era)
     replayed = replay_to(before, evidence.path("predicted"), era=options.era, seed=options.seed)
     say("letting the kernel recover")
-    recovered = _recover(options, evidence, say)
+    recovered = recover_state(options, evidence, say)
     say("comparing")
     history = Recorded(recording.trace, state.cut, recording.workload, recording.kernel_log)
     verdict = judge(before, replayed, metas, recovered, history, evidence.folder)
@@ -249,7 +249,7 @@ def _leave_out(evidence: Evidence) -> tuple[str, ...]:
     return tuple(path.stem for path in gone)
 
 
-def _recover(options: CrashOptions, evidence: Evidence, say: Say) -> Recovered:
+def recover_state(options: CrashOptions, evidence: Evidence, say: Say) -> Recovered:
     """Let the kernel assemble the crash state; keep what it leaves and says."""
     shape = options.shape
     live = {}

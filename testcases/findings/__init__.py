@@ -1,0 +1,1 @@
+"""Reproducers of findings that are too slow for every day: each test passes while it is there."""
