@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,11 +14,34 @@ from typing import IO
 TERMINATE_S = 5.0
 
 
+_INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextlib.contextmanager
+def temporary_folder(*, prefix: str, parent: Path | None = None) -> Iterator[Path]:
+    """Give a folder that is gone afterwards, whenever an interruption comes.
+
+    Signals wait while the folder is made and while it is removed: between making it and knowing
+    of it, or halfway through its files, an exception would leave it behind.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTIONS)
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+        try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            yield folder
+        finally:
+            signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTIONS)
+            shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 @contextlib.contextmanager
 def runtime_folder() -> Iterator[Path]:
     """Give a folder for sockets: its path is short, since a socket's may have 107 bytes."""
-    with tempfile.TemporaryDirectory(prefix="mdjournal-") as name:
-        yield Path(name)
+    with temporary_folder(prefix="mdjournal-") as folder:
+        yield folder
 
 
 @contextlib.contextmanager

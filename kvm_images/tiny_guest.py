@@ -8,11 +8,11 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import Unavailable
+from harness.processes import temporary_folder
 from harness.storage.atomic import replacing
 from harness.storage.directories import cache_root
 from kvm_images import cpio, shared_libraries
@@ -135,7 +135,7 @@ def _modules(kernel: Kernel) -> dict[str, cpio.Entry]:
 
 def _standard_library(root: Path) -> dict[str, cpio.Entry]:
     """Ask the guest's own interpreter what the agent loads, and take compiled copies of that."""
-    with tempfile.TemporaryDirectory(prefix="mdjournal-") as out:
+    with temporary_folder(prefix="mdjournal-") as out:
         command = [
             str(shared_libraries.closure(root, [])[shared_libraries.LOADER]),
             "--library-path",
@@ -146,7 +146,7 @@ def _standard_library(root: Path) -> dict[str, cpio.Entry]:
             str(GUEST / "collect_stdlib.py"),
             str(GUEST / "agent.py"),
             str(root),
-            out,
+            str(out),
         ]
         environment = {
             "PYTHONHOME": str(root / "usr"),
@@ -159,6 +159,6 @@ def _standard_library(root: Path) -> dict[str, cpio.Entry]:
             raise Unavailable(f"guest image: its Python does not run on this machine: {last[0]}")
         return {
             str(path.relative_to(out)): cpio.file_entry(path.read_bytes())
-            for path in sorted(Path(out).rglob("*"))
+            for path in sorted(out.rglob("*"))
             if path.is_file()
         }

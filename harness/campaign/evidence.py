@@ -8,7 +8,6 @@ import json
 import re
 import shlex
 import shutil
-import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 from harness.errors import BadInput
 from harness.hosts.host import CommandResult
+from harness.processes import temporary_folder
 from harness.storage.images import naming_full_disk
 from harness.verdict.verdict import Verdict
 
@@ -67,18 +67,16 @@ def new_evidence(root: Path, name: str) -> Iterator[Evidence]:
     Raises:
         BadInput: *root* cannot be written.
     """
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(dir=root, prefix=f"{_UNFINISHED}{name}-"))
-    except OSError as error:
-        raise BadInput(
-            f"{root}: results cannot be written: {error.strerror}; set MDJOURNAL_RESULTS"
-        ) from error
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            prefix = f"{_UNFINISHED}{name}-"
+            folder = stack.enter_context(temporary_folder(prefix=prefix, parent=root))
+        except OSError as error:
+            raise BadInput(
+                f"{root}: results cannot be written: {error.strerror}; set MDJOURNAL_RESULTS"
+            ) from error
         yield Evidence(folder)
-    finally:
-        if folder.name.startswith(_UNFINISHED) and folder.exists():
-            shutil.rmtree(folder)
 
 
 def keep(evidence: Evidence, root: Path, name: str) -> Path:

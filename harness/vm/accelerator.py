@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from harness.errors import GuestLost, HarnessError
+from harness.processes import temporary_folder
 from harness.vm.guest import running_guest
 from harness.vm.machine import QEMU, MachineConfig
 
@@ -46,8 +46,8 @@ def choose_accelerator(config: MachineConfig, *, cache: Path, say: Callable[[str
 
 
 def _guest_answers(config: MachineConfig) -> bool:
-    with tempfile.TemporaryDirectory(prefix="mdjournal-") as folder:
-        console = Path(folder) / "console"
+    with temporary_folder(prefix="mdjournal-") as folder:
+        console = folder / "console"
         try:
             with running_guest(config, console=console, deadline_s=PROBE_S):
                 return True
