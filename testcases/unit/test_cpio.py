@@ -5,12 +5,8 @@ The reader below knows buffer-format.rst alone: eight hexadecimal digits for eac
 
 from __future__ import annotations
 
-import os
-import shutil
 import stat
-import subprocess
 from collections.abc import Mapping
-from pathlib import Path
 
 import pytest
 
@@ -184,17 +180,3 @@ def test_no_entries_are_an_archive_too() -> None:
     archive = write_archive({})
     assert len(archive) == up_to_four(110 + len("TRAILER!!!") + 1)
     assert Member(archive, 0).name == "TRAILER!!!"
-
-
-@pytest.mark.skipif(shutil.which("cpio") is None, reason="cpio is not installed")
-def test_the_program_cpio_unpacks_the_same(tmp_path: Path) -> None:
-    entries = {name: entry for name, entry in TREE.items() if name != "dev/console"}
-    command = ["cpio", "--extract", "--make-directories", "--no-absolute-filenames", "--quiet"]
-    subprocess.run(command, input=write_archive(entries), cwd=tmp_path, check=True)
-    for name, entry in entries.items():
-        path = tmp_path / name
-        if stat.S_ISLNK(entry.mode):
-            assert os.fsencode(path.readlink()) == entry.content
-        else:
-            assert path.read_bytes() == entry.content
-            assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(entry.mode)

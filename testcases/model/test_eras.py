@@ -19,7 +19,7 @@ from harness.storage.array_files import read_array
 from harness.storage.replay import Replayed, replay_to
 from testcases.independent_geometry import place, stripe_map
 from testcases.journal_writer import Data, Flush, Parity, Raw, meta_block
-from testcases.unit.test_era_table import page_with_checksum
+from testcases.model.test_era_table import page_with_checksum
 from testcases.unit.written_arrays import (
     SEQ,
     WrittenArray,

@@ -1,0 +1,1 @@
+"""The model against every era, generated journals and a second parser: slower than unit tests."""
