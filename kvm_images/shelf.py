@@ -78,7 +78,7 @@ class Shelf:
             yield
 
     @contextlib.contextmanager
-    def workplace(self) -> Iterator[Path]:
+    def scratch(self) -> Iterator[Path]:
         """A folder on the shelf's file system for what is being made; gone afterwards."""
         # A killed child may still be writing into it: then the next run removes the rest.
         made = tempfile.TemporaryDirectory(
@@ -101,7 +101,7 @@ class Shelf:
         with writing(self.root):
             for name in self.names_of(entry):
                 (self.root / "names" / f"{name}.json").unlink(missing_ok=True)
-            with self.workplace() as grave:
+            with self.scratch() as grave:
                 entry.rename(grave / entry.name)
 
 

@@ -195,7 +195,7 @@ class KernelStore:
         try:
             kernel = _read_kernel(entry, name)
         except CorruptEntry:
-            with self._shelf.workplace() as place:
+            with self._shelf.scratch() as place:
                 made = place / "made"
                 made.mkdir()
                 self._source.unpack(candidate, made, say=say)

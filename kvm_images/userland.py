@@ -140,7 +140,7 @@ def _fetch(shelf: Shelf, mdadm_suite: str, *, say: Say) -> Userland:
     suites = dict.fromkeys((*_BASE_SUITES, *MDADM_SUITES[mdadm_suite]))
     for suite in suites:
         archive.update(suite, max_age_s=_LISTS_MAX_AGE_S, say=say)
-    with shelf.workplace() as place:
+    with shelf.scratch() as place:
         made = place / "made"
         root = _merged_root(made / "root")
         wanted = [_newest(_BASE_SUITES, name) for name in _BASE_PACKAGES]
