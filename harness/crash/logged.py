@@ -13,14 +13,13 @@ from harness.crash.history import BLOCK_BYTES, DiskHistory
 from harness.ondisk.log import (
     HEADER_BYTES,
     MAGIC,
-    BrokenPayload,
     DataPayload,
     MetaBlock,
     ParityPayload,
     Rejected,
     page_checksum,
     parse_meta_block,
-    parse_payload,
+    payloads_of,
 )
 from harness.ondisk.units import BLOCK_SECTORS, SECTOR_BYTES, LogSector
 
@@ -47,17 +46,11 @@ class Stray:
 def page_places(meta: MetaBlock, ring_sectors: int) -> Iterator[tuple[LogSector, int]]:
     """Yield place in the ring and checksum of each page that a meta block tells of."""
     at = meta.position + BLOCK_SECTORS
-    offset = HEADER_BYTES
-    while offset < meta.meta_size:
-        parsed = parse_payload(meta.block, offset, meta.meta_size)
-        if isinstance(parsed, BrokenPayload):
-            return
-        payload, length = parsed
+    for payload in payloads_of(meta):
         if isinstance(payload, DataPayload | ParityPayload):
             for number, checksum in enumerate(payload.checksums):
                 yield LogSector((at + number * BLOCK_SECTORS) % ring_sectors), checksum
             at += payload.size
-        offset += length
 
 
 class LogHistory:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from harness.ondisk.crc import kernel_crc32c
@@ -211,6 +211,23 @@ def parse_payload(
     return ParityPayload(
         flags=flags, size=size, location=StripeSector(location), checksums=checksums
     ), length
+
+
+def payloads_of(meta: MetaBlock) -> Iterator[Payload | BrokenPayload]:
+    """Yield each descriptor of a meta block; one that does not fit its meta_size is the last.
+
+    These are the descriptors as written. What a kernel makes of them differs by era, which is the
+    business of `harness.recovery`.
+    """
+    offset = HEADER_BYTES
+    while offset < meta.meta_size:
+        parsed = parse_payload(meta.block, offset, meta.meta_size)
+        if isinstance(parsed, BrokenPayload):
+            yield parsed
+            return
+        payload, length = parsed
+        yield payload
+        offset += length
 
 
 def build_meta_block(*, seed: int, seq: int, position: LogSector, payloads: bytes = b"") -> bytes:

@@ -26,7 +26,6 @@ RESYNC_DONE = 2**64 - 1  # resync_offset of a clean array (MaxSector)
 
 _KNOWN_FEATURES = 0x1FFF
 _HEAD = struct.Struct("<IIII16s32sQiIQIIi")  # magic .. bitmap_offset, bytes 0-99
-_RESHAPE = struct.Struct("<IQiIII")  # new_level .. new_offset, bytes 100-127
 _DEVICE = struct.Struct("<QQQQII16sBBHi")  # data_offset .. bblog_offset, bytes 128-191
 _STATE = struct.Struct("<QQQII")  # utime, events, resync_offset, sb_csum, max_dev, bytes 192-223
 _LOGICAL_BLOCK_SIZE = struct.Struct("<I")  # byte 224, kernels above 6.18; padding before

@@ -20,7 +20,7 @@ from harness.ondisk.log import (
     FlushPayload,
     MetaBlock,
     ParityPayload,
-    parse_payload,
+    payloads_of,
 )
 from harness.ondisk.units import BLOCK_SECTORS, LogSector, StripeSector
 from harness.recovery.geometry import Geometry
@@ -103,16 +103,12 @@ class _Judge:
         self.findings: list[Finding] = []
 
     def take(self, logged: LoggedMeta) -> None:
-        block, size = logged.meta.block, logged.meta.meta_size
         at = self._array.ring.add(logged.meta.position, BLOCK_SECTORS)
-        offset = HEADER_BYTES
-        while offset < size:
-            parsed = parse_payload(block, offset, size)
-            if isinstance(parsed, BrokenPayload):
-                self._object(logged, f"its descriptor at byte {offset}: {parsed.reason}")
-                return
-            payload, length = parsed
+        for payload in payloads_of(logged.meta):
             match payload:
+                case BrokenPayload(offset, reason):
+                    self._object(logged, f"its descriptor at byte {offset}: {reason}")
+                    return
                 case DataPayload():
                     self._take_data(logged, payload, at)
                     at = self._array.ring.add(at, payload.size)
@@ -124,7 +120,6 @@ class _Judge:
                 case unknown:
                     self._object(logged, f"a payload of type {unknown.type}")
                     return
-            offset += length
 
     def unlogged(self) -> list[Finding]:
         """Object to writes of members that have no record: the driver logs before it writes."""
@@ -231,16 +226,11 @@ def _judge_ring(array: LoggedArray) -> list[Finding]:
 
 
 def _page_sectors(meta: MetaBlock) -> int:
-    total, offset = 0, HEADER_BYTES
-    while offset < meta.meta_size:
-        parsed = parse_payload(meta.block, offset, meta.meta_size)
-        if isinstance(parsed, BrokenPayload):
-            break
-        payload, length = parsed
-        if isinstance(payload, DataPayload | ParityPayload):
-            total += payload.size
-        offset += length
-    return total
+    return sum(
+        payload.size
+        for payload in payloads_of(meta)
+        if isinstance(payload, DataPayload | ParityPayload)
+    )
 
 
 def _judge_message(plan: RecoveryPlan, kernel_log: Sequence[str]) -> list[Finding]:

@@ -14,9 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.ondisk.log import (
-    HEADER_BYTES,
     MAGIC,
-    BrokenPayload,
     DataPayload,
     Fault,
     FlushPayload,
@@ -24,7 +22,7 @@ from harness.ondisk.log import (
     ParityPayload,
     page_checksum,
     parse_meta_block,
-    parse_payload,
+    payloads_of,
 )
 from harness.ondisk.units import BLOCK_BYTES, BLOCK_SECTORS, LogSector
 from harness.recovery.plan import RecoveryPlan
@@ -35,7 +33,6 @@ Blocks = Iterator[tuple[int, bytes | None]]  # so many blocks with this content;
 
 _MAGIC = MAGIC.to_bytes(4, "little")
 _U64 = 2**64
-_TRAILING_BYTES = 3  # behind the last descriptor; fewer than any descriptor has
 _MOST_FOUND = 1000  # meta blocks of the rest that are remembered one by one; all are counted
 
 
@@ -236,15 +233,9 @@ def _runs(scanned: ScannedMeta) -> Iterator[tuple[Kind, int]]:
 
 def _announced(meta: MetaBlock) -> Iterator[int]:
     """Yield the checksums of the pages that should lie behind a meta block."""
-    offset = HEADER_BYTES
-    while offset + _TRAILING_BYTES < meta.meta_size:
-        parsed = parse_payload(meta.block, offset, meta.meta_size)
-        if isinstance(parsed, BrokenPayload):
-            return
-        payload, length = parsed
+    for payload in payloads_of(meta):
         if isinstance(payload, DataPayload | ParityPayload):
             yield from payload.checksums
-        offset += length
 
 
 def _split(position: LogSector, sectors: int, kind: Kind, ring: Ring) -> Iterator[Region]:
