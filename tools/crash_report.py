@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from harness.campaign.crash import CrashOptions, CrashRun
@@ -96,5 +97,5 @@ def _compared(judgement: Judgement) -> list[str]:
     return lines
 
 
-def _section(title: str, lines: list[str]) -> list[str]:
+def _section(title: str, lines: Iterable[str]) -> list[str]:
     return [f"{title if number == 0 else '':<11}{line}" for number, line in enumerate(lines)]

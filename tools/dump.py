@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,20 +11,29 @@ import click
 
 from harness.errors import BadInput
 from harness.ondisk.crc import uuid_checksum
-from harness.ondisk.log import DataPayload, FlushPayload, ParityPayload
+from harness.ondisk.log import (
+    BrokenPayload,
+    DataPayload,
+    FlushPayload,
+    ParityPayload,
+    Payload,
+    placed_payloads,
+)
+from harness.ondisk.units import LogSector
 from harness.recovery.era import Era
+from harness.recovery.log import ScannedMeta, StripeReplay, ring_of
 from harness.recovery.members import Array, format_uuid
 from harness.recovery.plan import RecoveryPlan
-from harness.recovery.scan import PlacedPayload, ScannedMeta
-from harness.storage.array_files import ArrayFiles, read_journaled, read_metas
+from harness.storage.array_files import ArrayFiles, read_journaled
 from harness.storage.atomic import replacing
 from harness.storage.images import naming_full_disk
-from harness.storage.replay import plan_of
-from harness.storage.ring_blocks import read_ring, ring_of
+from harness.storage.plans import LiveMetas, outline_of, replays_of
+from harness.storage.ring_blocks import read_ring
 from harness.storage.ring_survey import read_differences
 from harness.verdict.journal_text import journal_lines, plan_lines
 from harness.verdict.ring_map import Subject, ring_map
-from harness.verdict.ring_regions import Rest
+from harness.verdict.ring_regions import Rest, live_log
+from tools.json_lines import json_lines
 from tools.offline_options import chosen_era, images_argument, model_options
 
 
@@ -57,14 +66,21 @@ def dump(
     files = read_journaled(images)
     if svg is not None:
         _require_free(svg, images, force=force)
-    metas = read_metas(files, era)
-    plan = plan_of(files, era, stripe_cache_size=stripe_cache_size)
+    metas = LiveMetas(files, era)
+    plan = outline_of(files, era, stripe_cache_size=stripe_cache_size)
     differences = read_differences(files, era, stripe_cache_size=stripe_cache_size)
     if svg is not None:
         _write_map(svg, _draw_map(files, metas, plan, era))
     if as_json:
-        differing = {"eras_that_differ": [asdict(one) for one in differences]}
-        click.echo(json.dumps(_document(files, metas, plan, era.name) | differing, indent=1))
+        replays = replays_of(files, era, stripe_cache_size=stripe_cache_size)
+        document = {
+            "schema": 1, "era": era.name, **_array_document(files),
+            "metas": (_meta_document(scanned, files) for scanned in metas),
+            "end": _end_document(plan), "recovery": _plan_document(plan, replays),
+            "eras_that_differ": [asdict(one) for one in differences],
+        }  # fmt: skip
+        for line in json_lines(document):
+            click.echo(line)
         return
     for line in _array_lines(files):
         click.echo(line)
@@ -94,16 +110,14 @@ def _require_free(target: Path, images: tuple[Path, ...], *, force: bool) -> Non
         raise _unwritable(target, error) from error
 
 
-def _draw_map(
-    files: ArrayFiles, metas: tuple[ScannedMeta, ...], plan: RecoveryPlan, era: Era
-) -> str:
-    array, ring = files.array, ring_of(files)
+def _draw_map(files: ArrayFiles, metas: LiveMetas, plan: RecoveryPlan, era: Era) -> str:
+    array, ring = files.array, ring_of(files.journal.data_size)
     subject = Subject(
         name=_name(array), uuid=format_uuid(array.set_uuid), geometry=array.geometry,
         journal=Path(files.journal_label).name, ring=ring,
         journal_tail=files.journal.journal_tail, era=era.name,
     )  # fmt: skip
-    rest = Rest(metas, plan, ring, seed=uuid_checksum(array.set_uuid))
+    rest = Rest(live_log(metas, ring), plan, ring, seed=uuid_checksum(array.set_uuid))
     regions = rest.regions(read_ring(files, rest.position, rest.sectors))
     return ring_map(subject, metas, plan, rest, regions)
 
@@ -155,13 +169,9 @@ def _gaps(array: Array) -> str:
     return f" ({'; '.join(parts)})" if parts else ""
 
 
-def _document(
-    files: ArrayFiles, metas: tuple[ScannedMeta, ...], plan: RecoveryPlan, era_name: str
-) -> dict[str, Any]:
+def _array_document(files: ArrayFiles) -> dict[str, Any]:
     array, journal, geometry = files.array, files.journal, files.array.geometry
     return {
-        "schema": 1,
-        "era": era_name,
         "array": {
             "uuid": format_uuid(array.set_uuid), "name": _name(array), "level": int(geometry.level),
             "layout": geometry.layout.name, "raid_disks": geometry.raid_disks,
@@ -175,36 +185,37 @@ def _document(
             "data_size_sectors": journal.data_size, "journal_tail": journal.journal_tail,
             "events": journal.events,
         },
-        "metas": [_meta_document(scanned) for scanned in metas],
-        "end": _end_document(plan),
-        "recovery": _plan_document(plan),
     }  # fmt: skip
 
 
-def _meta_document(scanned: ScannedMeta) -> dict[str, Any]:
+def _meta_document(scanned: ScannedMeta, files: ArrayFiles) -> dict[str, Any]:
+    placed = placed_payloads(scanned.meta, ring_of(files.journal.data_size).size)
     return {
         "position": scanned.meta.position, "seq": scanned.meta.seq,
         "meta_size": scanned.meta.meta_size, "log_sectors": scanned.log_sectors,
         "dropped": None if scanned.dropped is None else scanned.dropped.reason,
-        "payloads": [_payload_document(placed) for placed in scanned.payloads],
+        "payloads": [_payload_document(payload, pages_at) for payload, pages_at in placed],
     }  # fmt: skip
 
 
-def _payload_document(placed: PlacedPayload) -> dict[str, Any]:
-    payload = placed.payload
-    common = {"flags": payload.flags, "size": payload.size}
+def _payload_document(payload: Payload | BrokenPayload, pages_at: LogSector) -> dict[str, Any]:
     match payload:
+        case BrokenPayload(offset=offset, reason=reason):
+            return {"type": "broken", "offset": offset, "reason": reason}
         case DataPayload() | ParityPayload():
             kind = "data" if isinstance(payload, DataPayload) else "parity"
             return {
-                "type": kind, **common, "location": payload.location,
-                "pages_at": placed.pages_at,
+                "type": kind, "flags": payload.flags, "size": payload.size,
+                "location": payload.location, "pages_at": pages_at,
                 "checksums": [f"{checksum:08x}" for checksum in payload.checksums],
             }  # fmt: skip
         case FlushPayload():
-            return {"type": "flush", **common, "stripes": list(payload.stripes)}
+            return {
+                "type": "flush", "flags": payload.flags, "size": payload.size,
+                "stripes": list(payload.stripes),
+            }  # fmt: skip
         case unknown:
-            return {"type": unknown.type, **common}
+            return {"type": unknown.type, "flags": unknown.flags, "size": unknown.size}
 
 
 def _end_document(plan: RecoveryPlan) -> dict[str, Any]:
@@ -218,12 +229,12 @@ def _end_document(plan: RecoveryPlan) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _plan_document(plan: RecoveryPlan) -> dict[str, Any]:
+def _plan_document(plan: RecoveryPlan, replays: Iterable[StripeReplay]) -> dict[str, Any]:
     empty = plan.empty_meta
     return {
         "message": plan.message,
         "creates_new_log": plan.created is not None,
-        "data_parity_stripes": [replay.stripe for replay in plan.replays],
+        "data_parity_stripes": [replay.stripe for replay in replays],
         "data_only_stripes": [stripe.stripe for stripe in plan.data_only],
         "empty_meta": None if empty is None else {"position": empty.position, "seq": empty.seq},
         "journal_tail": plan.journal_tail,

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from harness.errors import BadInput
-from harness.storage.array_files import read_array
+from harness.recovery.era import Era
+from harness.storage.array_files import ArrayFiles, read_array
 from harness.storage.in_place import replay_in_place
-from harness.storage.replay import Replayed, plan_of, replay_to
+from harness.storage.plans import outline_of, replays_of
+from harness.storage.replay import Replayed, replay_to
 from harness.storage.undo_file import apply_undo
 from harness.verdict.journal_text import plan_lines, stripe_lines
 from tools.offline_options import chosen_era, model_options
@@ -75,8 +78,7 @@ def replay(
     files = read_array(images, degraded=degraded)
     era = chosen_era(era_name, kernel_version)
     if dry_run:
-        plan = plan_of(files, era, stripe_cache_size=stripe_cache_size)
-        for line in plan_lines(plan) + stripe_lines(plan, files.array.geometry):
+        for line in _dry_run(files, era, stripe_cache_size):
             click.echo(line)
         return
     if out is not None:
@@ -96,6 +98,15 @@ def replay(
         return
     for line in _lines(done, len(files.paths), where):
         click.echo(line)
+
+
+def _dry_run(files: ArrayFiles, era: Era, stripe_cache_size: int) -> Iterator[str]:
+    plan = outline_of(files, era, stripe_cache_size=stripe_cache_size)
+    yield from plan_lines(plan)
+    geometry = files.array.geometry
+    replays = replays_of(files, era, stripe_cache_size=stripe_cache_size)
+    yield from stripe_lines("replay", replays, geometry)
+    yield from stripe_lines("write out", plan.data_only, geometry)
 
 
 def _lines(replayed: Replayed, images: int, where: str) -> list[str]:

@@ -22,10 +22,11 @@ from harness.errors import BadInput, CommandFailed
 from harness.md import array as md
 from harness.md.shape import JOURNAL_NAME, Shape
 from harness.recovery.era import Era
+from harness.recovery.log import ScannedMeta
 from harness.recovery.members import no_longer_members
-from harness.recovery.scan import ScannedMeta
-from harness.storage.array_files import ArrayFiles, read_array, read_metas
+from harness.storage.array_files import ArrayFiles, read_array
 from harness.storage.images import copy_sparse, create_image, read_superblocks, write_state
+from harness.storage.plans import LiveMetas
 from harness.storage.replay import Replayed, replay_to
 from harness.verdict.known import with_known_issues
 from harness.verdict.verdict import Verdict
@@ -159,7 +160,7 @@ def judge_state(
     before = read_array(images_in(options.shape, evidence.path("before")))
     md.require_superblocks_as_asked(before.array.superblocks, options.shape)
     say("predicting the recovery")
-    metas = read_metas(before, options.era)
+    metas = tuple(LiveMetas(before, options.era))
     replayed = replay_to(before, evidence.path("predicted"), era=options.era, seed=options.seed)
     say("letting the kernel recover")
     recovered = recover_state(options, evidence, say)

@@ -17,8 +17,8 @@ from harness.hosts.host import CommandResult
 from harness.md.shape import member_name
 from harness.ondisk.log import page_checksum
 from harness.ondisk.units import BLOCK_BYTES, SECTOR_BYTES, LogSector, StripeSector
+from harness.recovery.log import Log, ScannedMeta
 from harness.recovery.plan import RecoveryPlan
-from harness.recovery.scan import Log, ScannedMeta
 from harness.recovery.write_out import parity_of
 from harness.storage.array_files import ArrayFiles, opened_log
 from harness.storage.images import data_extents, merge_extents, opened_image

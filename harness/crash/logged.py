@@ -19,7 +19,7 @@ from harness.ondisk.log import (
     Rejected,
     page_checksum,
     parse_meta_block,
-    payloads_of,
+    placed_payloads,
 )
 from harness.ondisk.units import BLOCK_SECTORS, SECTOR_BYTES, LogSector
 
@@ -45,12 +45,10 @@ class Stray:
 
 def page_places(meta: MetaBlock, ring_sectors: int) -> Iterator[tuple[LogSector, int]]:
     """Yield place in the ring and checksum of each page that a meta block tells of."""
-    at = meta.position + BLOCK_SECTORS
-    for payload in payloads_of(meta):
+    for payload, at in placed_payloads(meta, ring_sectors):
         if isinstance(payload, DataPayload | ParityPayload):
             for number, checksum in enumerate(payload.checksums):
                 yield LogSector((at + number * BLOCK_SECTORS) % ring_sectors), checksum
-            at += payload.size
 
 
 class LogHistory:

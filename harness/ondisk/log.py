@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.ondisk.crc import kernel_crc32c
@@ -132,9 +132,8 @@ def page_checksum(seed: int, page: bytes | memoryview) -> int:
 
 def meta_checksum(seed: int, block: bytes) -> int:
     """Return the checksum of a whole meta block, its own field taken as zero."""
-    zeroed = bytearray(block)
-    zeroed[_CHECKSUM] = bytes(4)
-    return kernel_crc32c(seed, bytes(zeroed))
+    before, after = block[: _CHECKSUM.start], memoryview(block)[_CHECKSUM.stop :]
+    return kernel_crc32c(kernel_crc32c(seed, before + bytes(4)), after)
 
 
 def parse_meta_block(
@@ -149,14 +148,18 @@ def parse_meta_block(
     if len(block) != BLOCK_BYTES:
         raise ValueError(f"a meta block is {BLOCK_BYTES} bytes, got {len(block)}")
     magic, stored, version, _, _, size, found_seq, found_position = _HEADER.unpack_from(block)
-    for fault, found, wanted in (
-        (Fault.MAGIC, magic, MAGIC),
-        (Fault.SEQ, found_seq, found_seq if seq is None else seq),
-        (Fault.VERSION, version, VERSION),
-        (Fault.POSITION, found_position, position),
-    ):
-        if found != wanted:
-            return Rejected(position, fault, found, wanted)
+    wanted_seq = found_seq if seq is None else seq
+    if (magic, found_seq, version, found_position) != (MAGIC, wanted_seq, VERSION, position):
+        return next(
+            Rejected(position, fault, found, wanted)
+            for fault, found, wanted in (
+                (Fault.MAGIC, magic, MAGIC),
+                (Fault.SEQ, found_seq, wanted_seq),
+                (Fault.VERSION, version, VERSION),
+                (Fault.POSITION, found_position, position),
+            )
+            if found != wanted
+        )
     if stored != (computed := meta_checksum(seed, block)):
         return Rejected(position, Fault.CHECKSUM, stored, computed)
     if size > BLOCK_BYTES:
@@ -230,6 +233,18 @@ def payloads_of(meta: MetaBlock) -> Iterator[Payload | BrokenPayload]:
         offset += length
 
 
+def placed_payloads(
+    meta: MetaBlock, ring_sectors: int
+) -> Iterator[tuple[Payload | BrokenPayload, LogSector]]:
+    """Yield each descriptor of a meta block, and where in the ring its pages would begin."""
+    at = meta.position + BLOCK_SECTORS
+    for payload in payloads_of(meta):
+        at -= ring_sectors if at >= ring_sectors else 0
+        yield payload, LogSector(at)
+        if isinstance(payload, DataPayload | ParityPayload):
+            at += payload.size
+
+
 def build_meta_block(*, seed: int, seq: int, position: LogSector, payloads: bytes = b"") -> bytes:
     """Return a whole meta block with its checksum, the rest of it zero.
 
@@ -248,6 +263,12 @@ def build_data_payload(location: ArraySector, checksum: int) -> bytes:
     """Return the descriptor of one logged data page."""
     head = _PAYLOAD_HEAD.pack(PayloadType.DATA, 0, BLOCK_SECTORS)
     return head + _LOCATION.pack(location) + checksum.to_bytes(4, "little")
+
+
+def build_parity_payload(location: StripeSector, checksums: Sequence[int]) -> bytes:
+    """Return the descriptor of a stripe's logged P, or P and Q."""
+    head = _PAYLOAD_HEAD.pack(PayloadType.PARITY, 0, BLOCK_SECTORS * len(checksums))
+    return head + _LOCATION.pack(location) + struct.pack(f"<{len(checksums)}I", *checksums)
 
 
 def join_payloads(payloads: Iterable[bytes]) -> bytes:

@@ -13,10 +13,11 @@ from harness.ondisk.units import LogSector
 from harness.recovery.era import ERAS, Era, Unit
 from harness.recovery.followers import ByMeta, ByStripe, Follower, Recovery
 from harness.recovery.geometry import Geometry
+from harness.recovery.log import Log, LogEnd
 from harness.recovery.metawise import DEFAULT_STRIPE_CACHE_SIZE
 from harness.recovery.places import Places
-from harness.recovery.plain_metas import ReadBlocks, read_plain_meta
-from harness.recovery.scan import Log, LogEnd, load_log, next_meta
+from harness.recovery.plain_metas import read_plain_meta
+from harness.recovery.scan import load_log, next_meta
 
 
 class UnreadableTailBlock(Exception):
@@ -25,7 +26,6 @@ class UnreadableTailBlock(Exception):
 
 def recover_in_every_era(
     log: Log,
-    read_blocks: ReadBlocks,
     geometry: Geometry,
     *,
     stripe_cache_size: int = DEFAULT_STRIPE_CACHE_SIZE,
@@ -35,7 +35,6 @@ def recover_in_every_era(
 
     Args:
         log: to follow; its own era does not count.
-        read_blocks: reads many blocks at once, for the pages of plain meta blocks.
         geometry: of the array.
         stripe_cache_size: as in ``plan_recovery``.
         eras: which ones.
@@ -60,7 +59,7 @@ def recover_in_every_era(
     waiting = [(tail.position, tail.seq, together)]
     while waiting:
         position, seq, followers = waiting.pop()
-        waiting += _follow(log, read_blocks, position, seq, followers, done)
+        waiting += _follow(log, position, seq, followers, done)
     by_name = list(ERAS.values())
     done.sort(key=lambda follower: by_name.index(follower.eras[0]))
     return tuple(follower.finish(tail.seq) for follower in done)
@@ -70,9 +69,8 @@ _Group = tuple[LogSector, int, list["Follower"]]
 
 
 def _follow(
-    log: Log, read_blocks: ReadBlocks, position: LogSector, seq: int,
-    followers: list[Follower], done: list[Follower],
-) -> list[_Group]:  # fmt: skip
+    log: Log, position: LogSector, seq: int, followers: list[Follower], done: list[Follower]
+) -> list[_Group]:
     """Go on while all stay together; return where the groups that parted go on."""
     while True:
         meta = next_meta(log, position, seq)
@@ -81,7 +79,7 @@ def _follow(
                 follower.end = meta
             done += followers
             return []
-        plain = read_plain_meta(log, read_blocks, meta)
+        plain = read_plain_meta(log, meta)
         groups: dict[tuple[LogSector, int], list[Follower]] = {}
         for follower in followers:
             for one in follower.part(meta, plain):

@@ -10,31 +10,17 @@ import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from harness.ondisk.log import (
-    DataPayload,
-    FlushPayload,
-    MetaBlock,
-    ParityPayload,
-    PayloadType,
-)
-from harness.ondisk.units import BLOCK_SECTORS, ArraySector, LogSector, StripeSector
+from harness.ondisk.log import MetaBlock, PayloadType
+from harness.ondisk.units import LogSector, StripeSector
 from harness.recovery.era import Era
 from harness.recovery.geometry import Geometry
+from harness.recovery.log import Log, LogEnd, Ring, ScannedMeta, UndefinedRecovery
 from harness.recovery.metawise import Analysis, DataOnlyStripe, StripeCacheExhausted
-from harness.recovery.plain_metas import PlainMeta
-from harness.recovery.scan import (
-    Log,
-    LogEnd,
-    Ring,
-    ScannedMeta,
-    UndefinedRecovery,
-    scan_log,
-)
-from harness.recovery.stripewise import scan_by_stripe
+from harness.recovery.scan import scan_meta
+from harness.recovery.stripewise import read_by_stripe
 from harness.recovery.written_pages import LastWriters, WriteColumns
 
 _EXAMPLES = 5
-_DATA, _PARITY = PayloadType.DATA, PayloadType.PARITY
 
 
 @dataclass(slots=True)
@@ -88,11 +74,11 @@ class Follower:
         self.failure: str | None = None
         self._log = log
 
-    def part(self, meta: MetaBlock, plain: PlainMeta | None) -> Iterable[Follower]:
+    def part(self, meta: MetaBlock, plain: ScannedMeta | None) -> Iterable[Follower]:
         """Yield those that treat the next meta block alike, each its own follower."""
         raise NotImplementedError
 
-    def take(self, meta: MetaBlock, plain: PlainMeta | None) -> LogSector | None:
+    def take(self, meta: MetaBlock, plain: ScannedMeta | None) -> LogSector | None:
         """Take one meta block in; return where the log goes on, ``None`` at this one's end."""
         raise NotImplementedError
 
@@ -100,36 +86,21 @@ class Follower:
         """Return what it all came to."""
         raise NotImplementedError
 
-    def _count(self, plain: PlainMeta) -> None:
+    def _count(self, scanned: ScannedMeta) -> None:
         books = self.books
         books.metas += 1
-        books.empty_metas += not plain.payloads
-        books.flagged += plain.has_flags
-        data = parity = 0
-        for kind, _ in plain.payloads:
-            if kind == _DATA:
-                data += 1
-            elif kind == _PARITY:
-                parity += 1
+        books.empty_metas += scanned.dropped is None and not scanned.entries
+        kinds = [kind for kind, _, _ in scanned.entries]
+        data, parity = kinds.count(PayloadType.DATA), kinds.count(PayloadType.PARITY)
         books.data_pages += data
-        books.parity_pages += plain.pages - data
-        books.flush_payloads += len(plain.payloads) - data - parity
+        books.parity_pages += parity * self._log.parities
+        books.flush_payloads += len(kinds) - data - parity
 
-    def _count_scanned(self, scanned: ScannedMeta) -> None:
-        self.books.metas += 1
-        self.books.empty_metas += not scanned.payloads
-        if scanned.dropped is not None:
-            return
-        books = self.books
-        for placed in scanned.payloads:
-            match placed.payload:
-                case DataPayload():
-                    books.data_pages += 1
-                case ParityPayload():
-                    books.parity_pages += self._log.parities
-                case FlushPayload(stripes=stripes):
-                    books.flush_payloads += len(stripes)
-        books.flagged += any(placed.payload.flags for placed in scanned.payloads)
+    def _count_flags(self, scanned: ScannedMeta) -> None:
+        """Look for flags in a meta block that is not plain; a plain one has none."""
+        if scanned.dropped is None:
+            flags = (getattr(payload, "flags", 0) for payload in scanned.payloads)
+            self.books.flagged += any(flags)
 
 
 class _Bookkeeping(Analysis):
@@ -145,23 +116,11 @@ class _Bookkeeping(Analysis):
         self._comes_early = False
         books.cache_size = stripe_cache_size
 
-    def take_plain(self, plain: PlainMeta) -> None:
-        """Take in a plain meta block."""
-        ring, size = self._ring, self._ring.size
-        parity_sectors = BLOCK_SECTORS * self._geometry.level.parities
-        at = ring.add(plain.meta.position, BLOCK_SECTORS)
-        for kind, location in plain.payloads:
-            if kind == _DATA:
-                self.take_data(ArraySector(location), at)
-                moved = at + BLOCK_SECTORS
-                at = LogSector(moved if moved < size else moved - size)  # ring.add, in place
-            elif kind == _PARITY:
-                if self._early:
-                    self._see_early(StripeSector(location))
-                self.take_parity(StripeSector(location), at)
-                at = ring.add(at, parity_sectors)
-            else:
-                self.take_flush(StripeSector(location))
+    def take_parity(self, location: StripeSector, at: LogSector) -> None:
+        """Take in a stripe's P, and its Q behind it."""
+        if self._early:
+            self._see_early(location)
+        super().take_parity(location, at)
 
     def on_replay(self, sector: StripeSector, pages: Mapping[int, LogSector]) -> None:
         self.books.replayed += 1
@@ -216,11 +175,11 @@ class ByMeta(Follower):
         )
         self._scanned: ScannedMeta | None = None  # of the meta block that comes next
 
-    def part(self, meta: MetaBlock, plain: PlainMeta | None) -> Iterable[Follower]:
+    def part(self, meta: MetaBlock, plain: ScannedMeta | None) -> Iterable[Follower]:
         """See `Follower.part`."""
         if plain is not None:
-            ways = [era.knows_flush or not plain.has_flush for era in self.eras]
-            if len(set(ways)) == 1:
+            ways = [era.knows_flush for era in self.eras]
+            if len(set(ways)) == 1 or not plain.has_flush:
                 return [self]
             return [
                 self._twin(tuple(e for e, w in zip(self.eras, ways, strict=True) if w is way))
@@ -231,8 +190,7 @@ class ByMeta(Follower):
             scanned = self._read(era, meta)
             alike: tuple[object, ...] = (scanned,)
             if isinstance(scanned, ScannedMeta):
-                taken = () if scanned.dropped else scanned.payloads
-                alike = (scanned.dropped is None, scanned.log_sectors, taken)
+                alike = (scanned.dropped is None, scanned.log_sectors, scanned.entries)
             read.setdefault(alike, (scanned, []))[1].append(era)
         parted = []
         for scanned, eras in read.values():
@@ -248,31 +206,24 @@ class ByMeta(Follower):
         else:
             self._scanned = scanned
 
-    def take(self, meta: MetaBlock, plain: PlainMeta | None) -> LogSector | None:
+    def take(self, meta: MetaBlock, plain: ScannedMeta | None) -> LogSector | None:
         """See `Follower.take`."""
-        ring = self._log.ring
-        if plain is None and self._scanned is None:
+        scanned, self._scanned = self._scanned or plain, None
+        if scanned is None:
             return None
+        if plain is not None and plain.has_flush and not self.eras[0].knows_flush:
+            scanned = scan_meta(self._log_of(self.eras[0]), meta)
+        if plain is None:
+            self._count_flags(scanned)
+        self._count(scanned)
+        self.accepted += scanned.dropped is None
+        self.dropped += scanned.dropped is not None
         try:
-            if self._scanned is not None:
-                scanned, self._scanned = self._scanned, None
-                self._count_scanned(scanned)
-                self._analysis.take(scanned)
-                self.accepted += scanned.dropped is None
-                self.dropped += scanned.dropped is not None
-                return ring.add(meta.position, scanned.log_sectors)
-            assert plain is not None
-            if plain.has_flush and not self.eras[0].knows_flush:
-                self.books.metas += 1
-                self.dropped += 1
-                return ring.add(meta.position, BLOCK_SECTORS)
-            self._count(plain)
-            self.accepted += 1
-            self._analysis.take_plain(plain)
+            self._analysis.take(scanned)
         except StripeCacheExhausted as exhausted:
             self.failure = f"{exhausted}; the kernel gives up and the array does not start"
             return None
-        return ring.add(meta.position, plain.log_sectors)
+        return self._log.ring.add(meta.position, scanned.log_sectors)
 
     def finish(self, first_seq: int) -> Recovery:
         """See `Follower.finish`."""
@@ -286,9 +237,12 @@ class ByMeta(Follower):
 
     def _read(self, era: Era, meta: MetaBlock) -> ScannedMeta | str:
         try:
-            return next(scan_log(replace(self._log, era=era), meta))
+            return scan_meta(self._log_of(era), meta)
         except UndefinedRecovery as undefined:
             return str(undefined)
+
+    def _log_of(self, era: Era) -> Log:
+        return replace(self._log, era=era)
 
     def _twin(self, eras: tuple[Era, ...]) -> ByMeta:
         kept = (self._log, self._geometry)
@@ -305,28 +259,22 @@ class ByStripe(Follower):
         self._geometry = geometry
         self._columns = WriteColumns()
 
-    def part(self, meta: MetaBlock, plain: PlainMeta | None) -> Iterable[Follower]:  # noqa: ARG002
+    def part(self, meta: MetaBlock, plain: ScannedMeta | None) -> Iterable[Follower]:  # noqa: ARG002
         """See `Follower.part`."""
         return [self]
 
-    def take(self, meta: MetaBlock, plain: PlainMeta | None) -> LogSector | None:
+    def take(self, meta: MetaBlock, plain: ScannedMeta | None) -> LogSector | None:
         """See `Follower.take`."""
-        stripes = None if plain is None else self._closed_stripes(plain)
-        if plain is not None and stripes is not None:
-            self._count(plain)
-            self.accepted += 1
-            for stripe, pages in stripes:
-                self._columns.add(stripe, pages)
-            self.books.replayed += len(stripes)
-            return self._log.ring.add(meta.position, plain.log_sectors)
         try:
-            scanned = next(scan_by_stripe(self._log, self._geometry, meta))
+            scanned = read_by_stripe(self._log, self._geometry, meta, plain)
         except UndefinedRecovery as undefined:
             self.failure = str(undefined)
             return None
-        self._count_scanned(scanned)
-        for replay in scanned.replays:
-            self._columns.add(replay.stripe, dict(replay.pages))
+        if plain is None:
+            self._count_flags(scanned)
+        self._count(scanned)
+        for stripe, pages in scanned.replays:
+            self._columns.add(stripe, dict(pages))
         self.books.replayed += len(scanned.replays)
         if scanned.dropped is not None:
             self.dropped += 1
@@ -343,30 +291,3 @@ class ByStripe(Follower):
             end=self.end, failure=self.failure, writes=columns.last_writers(),
             pages_written=len(columns), data_only=(), books=self.books,
         )  # fmt: skip
-
-    def _closed_stripes(self, plain: PlainMeta) -> list[tuple[int, dict[int, int]]] | None:
-        """Return the stripes of a meta block, where each has its data and then its parity."""
-        ring = self._log.ring
-        at = ring.add(plain.meta.position, BLOCK_SECTORS)
-        stripes: list[tuple[int, dict[int, int]]] = []
-        pages: dict[int, int] = {}
-        stripe = -1
-        for kind, location in plain.payloads:
-            if kind == _DATA:
-                place = self._geometry.place(ArraySector(location))
-                if pages and place.sector != stripe:
-                    return None
-                stripe = place.sector
-                pages[place.device] = at
-                at = ring.add(at, BLOCK_SECTORS)
-            elif kind != _PARITY or not pages or location != stripe:
-                return None
-            else:
-                row = self._geometry.row_at(StripeSector(stripe))
-                for device in (row.pd_idx, row.qd_idx):
-                    if device is not None:
-                        pages[device] = at
-                        at = ring.add(at, BLOCK_SECTORS)
-                stripes.append((stripe, pages))
-                pages = {}
-        return None if pages else stripes

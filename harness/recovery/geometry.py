@@ -6,6 +6,7 @@ Format document, sections 5.1 and 5.2; ``raid5_compute_sector`` and ``raid5_comp
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from harness.errors import BadInput
 from harness.ondisk.superblock import Superblock
@@ -15,8 +16,7 @@ from harness.recovery.layout import Layout, Level, QOrder, Row, layout_of
 MOST_MEMBERS = 203  # a meta block must hold a page of each (r5l_init_log)
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """A sector of the array, found on a member."""
 
     device: int

@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from harness.ondisk.log import DataPayload, FlushPayload, ParityPayload
+from harness.ondisk.log import PayloadType
 from harness.ondisk.units import BLOCK_SECTORS, ArraySector, LogSector, StripeSector
 from harness.recovery.geometry import Geometry
-from harness.recovery.scan import Ring, ScannedMeta, StripeReplay
+from harness.recovery.layout import Row
+from harness.recovery.log import Ring, ScannedMeta, StripeReplay
 
 DEFAULT_STRIPE_CACHE_SIZE = 256  # NR_STRIPES
 MAX_STRIPE_CACHE_SIZE = 32768  # raid5_set_cache_size refuses more
 _HASH_LOCKS = 8  # NR_STRIPE_HASH_LOCKS
+_DATA, _PARITY = int(PayloadType.DATA), int(PayloadType.PARITY)
 
 
 class StripeCacheExhausted(Exception):
@@ -32,6 +34,7 @@ class DataOnlyStripe:
 
 @dataclass(slots=True)
 class _Stripe:
+    row: Row
     pages: dict[int, LogSector] = field(default_factory=dict)
     caching: bool = True  # STRIPE_R5C_CACHING: data only so far
 
@@ -94,18 +97,14 @@ class Analysis:
         self.replays: list[StripeReplay] = []
 
     def take(self, scanned: ScannedMeta) -> None:
-        """Take in one meta block; one that was dropped leaves nothing."""
-        if scanned.dropped is not None:
-            return
-        for placed in scanned.payloads:
-            match placed.payload:
-                case FlushPayload(stripes=stripes):
-                    for sector in stripes:
-                        self.take_flush(sector)
-                case DataPayload(location=location):
-                    self.take_data(location, placed.pages_at)
-                case ParityPayload(location=location):
-                    self.take_parity(location, placed.pages_at)
+        """Take in one meta block; one that was dropped has nothing to take."""
+        for kind, location, at in scanned.entries:
+            if kind == _DATA:
+                self.take_data(ArraySector(location), at)
+            elif kind == _PARITY:
+                self.take_parity(StripeSector(location), at)
+            else:
+                self.take_flush(StripeSector(location))
 
     def take_flush(self, sector: StripeSector) -> None:
         """Take in that a stripe needs no replay: what was gathered of it is dropped."""
@@ -142,7 +141,7 @@ class Analysis:
     def take_data(self, location: ArraySector, at: LogSector) -> None:
         """Take in one page of data."""
         place = self._geometry.place(location)
-        stripe = self._find(place.sector)
+        stripe = self._stripes.get(place.sector) or self._add(place.sector)
         if not stripe.caching and place.pd_idx in stripe.pages:
             self._replay(place.sector, stripe)
             stripe.pages.clear()
@@ -152,23 +151,20 @@ class Analysis:
 
     def take_parity(self, location: StripeSector, at: LogSector) -> None:
         """Take in a stripe's P, and its Q behind it."""
-        row = self._geometry.row_at(location)
-        stripe = self._find(location)
+        stripe = self._stripes.get(location) or self._add(location)
+        row = stripe.row
         stripe.pages[row.pd_idx] = at
         if row.qd_idx is not None:
             stripe.pages[row.qd_idx] = self._ring.add(at, BLOCK_SECTORS)
         stripe.caching = False
 
-    def _find(self, sector: StripeSector) -> _Stripe:
-        stripe = self._stripes.get(sector)
-        if stripe is not None:
-            return stripe
+    def _add(self, sector: StripeSector) -> _Stripe:
         if not self._cache.take(sector):
             self.on_full_cache()
             self._replay_complete()
             while not self._cache.take(sector):
                 self._cache.double()
-        stripe = self._stripes[sector] = _Stripe()
+        stripe = self._stripes[sector] = _Stripe(self._geometry.row_at(sector))
         self.on_new_stripe(held=len(self._stripes), cache_size=self._cache.size)
         return stripe
 
@@ -184,8 +180,8 @@ class Analysis:
                 self._forget(sector)
 
     def _replay(self, sector: StripeSector, stripe: _Stripe) -> None:
-        row = self._geometry.row_at(sector)
-        if any(device in row.data for device in stripe.pages):
+        parities = (stripe.row.pd_idx in stripe.pages) + (stripe.row.qd_idx in stripe.pages)
+        if len(stripe.pages) > parities:
             self.on_replay(sector, stripe.pages)
         else:
             self.on_parity_only(sector)

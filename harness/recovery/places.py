@@ -31,10 +31,11 @@ class Places(Geometry):
 
     def place(self, sector: ArraySector) -> Place:
         """Return what `Geometry.place` does."""
-        chunk, offset = divmod(sector, self.chunk_sectors)
+        chunk_sectors = self.chunk_sectors
+        chunk, offset = divmod(sector, chunk_sectors)
         number, k = divmod(chunk, self._across)
         row = self._rows.get(number % self._turns) or self._row(number)
-        on_member = StripeSector(number * self.chunk_sectors + offset)
+        on_member = StripeSector(number * chunk_sectors + offset)
         return Place(row.data[k], on_member, row.pd_idx, row.qd_idx)
 
     def _row(self, number: int) -> Row:

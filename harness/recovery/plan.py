@@ -8,7 +8,7 @@ stays small whatever the journal's size.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.ondisk.log import (
@@ -22,16 +22,10 @@ from harness.ondisk.log import (
 from harness.ondisk.units import BLOCK_SECTORS, ArraySector, LogSector
 from harness.recovery.era import DataOnly, Ending, NewLog, Unit
 from harness.recovery.geometry import Geometry
+from harness.recovery.log import Log, LogEnd, ScannedMeta, StripeReplay, UndefinedRecovery
 from harness.recovery.metawise import DEFAULT_STRIPE_CACHE_SIZE, Analysis, DataOnlyStripe
-from harness.recovery.scan import (
-    Log,
-    LogEnd,
-    ScannedMeta,
-    StripeReplay,
-    UndefinedRecovery,
-    load_log,
-    scan_log,
-)
+from harness.recovery.places import Places
+from harness.recovery.scan import load_log, scan_log
 from harness.recovery.stripewise import scan_by_stripe
 
 __all__ = [
@@ -142,6 +136,7 @@ def stream_recovery(
         raise UnreadableTail(f"block {log.start} of the log cannot be read")
     if isinstance(tail, Rejected):
         return _plan_new_log(log, tail)
+    geometry = Places(geometry)
     outcome = _Outcome(log, geometry, stripe_cache_size)
     for scanned in _follow(log, geometry, tail, outcome):
         outcome.take(scanned)
@@ -158,17 +153,15 @@ def follow_log(log: Log, geometry: Geometry) -> Iterator[ScannedMeta]:
         yield from _follow(log, geometry, tail, None)
 
 
-def rewritten_block(plan: RewrittenMeta, log: Log) -> bytes:
-    """Return the meta block that the kernel writes for a rewritten data-only stripe."""
-    descriptors = []
-    for location, source, _ in plan.pages:
-        page = log.read_block(source)
-        if page is None:
-            raise ValueError(f"page {source} was readable during the scan")
-        descriptors.append(build_data_payload(location, page_checksum(log.seed, page)))
-    return build_meta_block(
-        seed=log.seed, seq=plan.seq, position=plan.position, payloads=join_payloads(descriptors)
+def rewritten_block(meta: RewrittenMeta, pages: Sequence[bytes], *, seed: int) -> bytes:
+    """Return the meta block that the kernel writes for a data-only stripe, of which it logs
+    *pages* anew; *seed* is ``uuid_checksum(set_uuid)``.
+    """
+    payloads = join_payloads(
+        build_data_payload(location, page_checksum(seed, page))
+        for (location, _, _), page in zip(meta.pages, pages, strict=True)
     )
+    return build_meta_block(seed=seed, seq=meta.seq, position=meta.position, payloads=payloads)
 
 
 class _Outcome:

@@ -8,8 +8,7 @@ end is all that happens here; what recovery then does is in ``plan``.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
+from collections.abc import Generator
 
 from harness.ondisk.log import (
     HEADER_BYTES,
@@ -20,6 +19,7 @@ from harness.ondisk.log import (
     MetaBlock,
     ParityPayload,
     Payload,
+    PayloadType,
     Rejected,
     UnknownPayload,
     page_checksum,
@@ -27,99 +27,19 @@ from harness.ondisk.log import (
     parse_payload,
     parse_tail_block,
 )
-from harness.ondisk.units import BLOCK_BYTES, BLOCK_SECTORS, LogSector, StripeSector
-from harness.recovery.era import Bounds, Era
-
-ReadBlock = Callable[[LogSector], bytes | None]  # one 4096-byte block; None: cannot be read
+from harness.ondisk.units import BLOCK_BYTES, BLOCK_SECTORS, LogSector
+from harness.recovery.era import Bounds
+from harness.recovery.log import (
+    Entry,
+    Log,
+    LogEnd,
+    Mismatch,
+    ScannedMeta,
+    UndefinedRecovery,
+)
+from harness.recovery.plain_metas import read_plain_meta
 
 _WORD = struct.Struct("<I")
-
-
-@dataclass(frozen=True, slots=True)
-class Ring:
-    """The log area as a ring of *size* sectors (``data_size`` rounded down to whole blocks)."""
-
-    size: int
-
-    def add(self, position: LogSector, sectors: int) -> LogSector:
-        """Return ``r5l_ring_add``: the size is taken off once, so a huge step leaves the ring."""
-        moved = position + sectors
-        return LogSector(moved - self.size if moved >= self.size else moved)
-
-    def distance(self, start: LogSector, end: LogSector) -> int:
-        """Return ``r5l_ring_distance``: sectors from *start* forward to *end*."""
-        return end - start if end >= start else end + self.size - start
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Log:
-    """A journal as recovery finds it; every input of the scan and nothing else."""
-
-    read_block: ReadBlock
-    data_size: int  # sectors, as the superblock has it
-    journal_tail: LogSector  # as the superblock has it
-    seed: int  # uuid_checksum(set_uuid)
-    parities: int  # 1, or 2 on RAID-6
-    era: Era
-    ring: Ring = field(init=False)  # the log area
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "ring", Ring(self.data_size & ~(BLOCK_SECTORS - 1)))
-
-    @property
-    def start(self) -> LogSector:
-        """Where the load begins: the tail, or 0 for one that cannot be (``r5l_init_log``)."""
-        tail = self.journal_tail
-        return LogSector(0) if tail >= self.data_size or tail % BLOCK_SECTORS else tail
-
-
-@dataclass(frozen=True, slots=True)
-class PlacedPayload:
-    """A descriptor and where its log pages begin."""
-
-    payload: Payload
-    pages_at: LogSector
-
-
-@dataclass(frozen=True, slots=True)
-class Mismatch:
-    """Why a whole meta block is dropped though its own header and checksum are good."""
-
-    reason: str
-    at: LogSector  # the page, or the meta block itself for a broken descriptor
-
-
-@dataclass(frozen=True, slots=True)
-class StripeReplay:
-    """Write these logged pages to the members at *stripe*."""
-
-    stripe: StripeSector
-    pages: tuple[tuple[int, LogSector], ...]  # (device, where the page lies in the log)
-
-
-@dataclass(frozen=True, slots=True)
-class ScannedMeta:
-    """One meta block that the scan accepted or dropped, in the order of the log."""
-
-    meta: MetaBlock
-    payloads: tuple[PlacedPayload, ...]
-    dropped: Mismatch | None
-    log_sectors: int  # how far the scan moves on from here
-    replays: tuple[StripeReplay, ...] = ()  # in eras that write while they scan
-
-
-@dataclass(frozen=True, slots=True)
-class LogEnd:
-    """Where the scan stopped, the next sequence number there, and what ended it."""
-
-    position: LogSector
-    seq: int
-    rejected: Rejected | None  # the check that a block failed; None: it could not be read, or
-    mismatch: Mismatch | None = None  # in eras that stop at a bad page: that
-
-
-class UndefinedRecovery(Exception):
-    """The kernel would read or write beyond its buffers: there is no outcome to predict."""
 
 
 def load_log(log: Log) -> MetaBlock | Rejected | None:
@@ -156,7 +76,7 @@ def scan_log(log: Log, tail: MetaBlock) -> Generator[ScannedMeta, None, LogEnd]:
     """
     position, seq = tail.position, tail.seq
     while not isinstance(meta := next_meta(log, position, seq), LogEnd):
-        scanned = _scan_payloads(log, meta)
+        scanned = read_meta(log, meta)
         yield scanned
         seq = (seq + 1) % 2**64
         position = log.ring.add(position, scanned.log_sectors)
@@ -194,8 +114,21 @@ def beyond_block(meta: MetaBlock, offset: int) -> UndefinedRecovery:
     )
 
 
-def _scan_payloads(log: Log, meta: MetaBlock) -> ScannedMeta:
-    placed: list[PlacedPayload] = []
+def read_meta(log: Log, meta: MetaBlock) -> ScannedMeta:
+    """Return what the log's era makes of one meta block; see `scan_meta`."""
+    plain = read_plain_meta(log, meta)
+    if plain is None or (plain.has_flush and not log.era.knows_flush):
+        return scan_meta(log, meta)
+    return plain
+
+
+def scan_meta(log: Log, meta: MetaBlock) -> ScannedMeta:
+    """Go through a meta block descriptor by descriptor, by the rules of the log's era.
+
+    Raises:
+        UndefinedRecovery: a descriptor leads this era's kernel out of the block.
+    """
+    entries: list[Entry] = []
     loaded = BLOCK_SECTORS  # grows by the pages that are loaded, not by what size announces
     pages_at = log.ring.add(meta.position, BLOCK_SECTORS)
     trusting = log.era.bounds is Bounds.NONE
@@ -207,37 +140,51 @@ def _scan_payloads(log: Log, meta: MetaBlock) -> ScannedMeta:
             if trusting:
                 raise beyond_block(meta, offset)
             broken = Mismatch(f"descriptor at byte {parsed.offset}: {parsed.reason}", meta.position)
-            return ScannedMeta(meta, tuple(placed), broken, BLOCK_SECTORS)
+            return ScannedMeta(meta, (), broken, BLOCK_SECTORS)
         payload, length = parsed
-        placed.append(PlacedPayload(payload, pages_at))
-        if mismatch := _verify(log, meta, offset, placed[-1]):
-            return ScannedMeta(meta, tuple(placed), mismatch, BLOCK_SECTORS)
+        if mismatch := _verify(log, meta, offset, payload, pages_at):
+            return ScannedMeta(meta, (), mismatch, BLOCK_SECTORS)
+        entries += entries_of(payload, pages_at)
         if isinstance(payload, DataPayload | ParityPayload):
             loaded += BLOCK_SECTORS * _pages_loaded(log, payload)
             pages_at = log.ring.add(pages_at, payload.size)
         elif trusting and offset + length > BLOCK_BYTES:
             raise beyond_block(meta, offset)
         offset += length
-    return ScannedMeta(meta, tuple(placed), None, loaded)
+    return ScannedMeta(meta, tuple(entries), None, loaded)
+
+
+def entries_of(payload: Payload, pages_at: LogSector) -> list[Entry]:
+    """Return what recovery takes in of one descriptor whose pages begin at *pages_at*."""
+    match payload:
+        case DataPayload(location=location):
+            return [(PayloadType.DATA, location, pages_at)]
+        case ParityPayload(location=stripe):
+            return [(PayloadType.PARITY, stripe, pages_at)]
+        case FlushPayload(stripes=stripes):
+            return [(PayloadType.FLUSH, stripe, pages_at) for stripe in stripes]
+        case _:
+            return []
 
 
 def _pages_loaded(log: Log, payload: DataPayload | ParityPayload) -> int:
     return 1 if isinstance(payload, DataPayload) else log.parities
 
 
-def _verify(log: Log, meta: MetaBlock, offset: int, placed: PlacedPayload) -> Mismatch | None:
-    payload = placed.payload
+def _verify(
+    log: Log, meta: MetaBlock, offset: int, payload: Payload, pages_at: LogSector
+) -> Mismatch | None:
     if isinstance(payload, UnknownPayload):
-        return Mismatch(f"descriptor at byte {offset}: type {payload.type}", placed.pages_at)
+        return Mismatch(f"descriptor at byte {offset}: type {payload.type}", pages_at)
     if isinstance(payload, FlushPayload):
         if log.era.knows_flush:
             return None
-        return Mismatch(f"descriptor at byte {offset}: FLUSH is not known yet", placed.pages_at)
+        return Mismatch(f"descriptor at byte {offset}: FLUSH is not known yet", pages_at)
     pages = _pages_loaded(log, payload)
     if log.era.bounds is Bounds.FIT_AND_HOLD and payload.size // BLOCK_SECTORS < pages:
         too_small = f"descriptor at byte {offset}: size {payload.size} holds no {pages} page(s)"
-        return Mismatch(too_small, placed.pages_at)
-    at = placed.pages_at
+        return Mismatch(too_small, pages_at)
+    at = pages_at
     for number in range(pages):
         if reason := page_fault(log, log.read_block(at), stored_checksum(meta, offset, number)):
             return Mismatch(f"page at {at}: {reason}", at)

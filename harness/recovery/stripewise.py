@@ -8,6 +8,7 @@ could not read, there is no outcome to predict and `UndefinedRecovery` says so.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 
 from harness.ondisk.log import (
     HEADER_BYTES,
@@ -15,19 +16,25 @@ from harness.ondisk.log import (
     DataPayload,
     MetaBlock,
     ParityPayload,
+    PayloadType,
     parse_payload,
 )
 from harness.ondisk.units import BLOCK_BYTES, BLOCK_SECTORS, ArraySector, LogSector, StripeSector
 from harness.recovery.geometry import Geometry
-from harness.recovery.scan import (
+from harness.recovery.log import (
+    Entry,
     Log,
     LogEnd,
     Mismatch,
-    PlacedPayload,
+    Ring,
     ScannedMeta,
     StripeReplay,
     UndefinedRecovery,
+)
+from harness.recovery.plain_metas import read_plain_meta
+from harness.recovery.scan import (
     beyond_block,
+    entries_of,
     next_meta,
     page_fault,
     stored_checksum,
@@ -46,13 +53,58 @@ def scan_by_stripe(
     """
     position, seq = tail.position, tail.seq
     while not isinstance(meta := next_meta(log, position, seq), LogEnd):
-        scanned = _Reader(log, geometry, meta).read()
+        scanned = read_by_stripe(log, geometry, meta, read_plain_meta(log, meta))
         yield scanned
         if scanned.dropped is not None:
             return LogEnd(position, seq, None, scanned.dropped)
         seq = (seq + 1) % 2**64
         position = log.ring.add(position, scanned.log_sectors)
     return meta
+
+
+def read_by_stripe(
+    log: Log, geometry: Geometry, meta: MetaBlock, plain: ScannedMeta | None
+) -> ScannedMeta:
+    """Return one meta block with the stripes that are written for it.
+
+    Args:
+        log: the meta block's.
+        geometry: of the array.
+        meta: to be read by the rules of these eras,
+        plain: unless it is plain and each of its stripes has its data and then its parity.
+
+    Raises:
+        UndefinedRecovery: see above.
+    """
+    replays = None if plain is None else _closed_stripes(plain, geometry, log.ring)
+    if plain is None or replays is None:
+        return _Reader(log, geometry, meta).read()
+    return replace(plain, replays=tuple(replays))
+
+
+def _closed_stripes(
+    plain: ScannedMeta, geometry: Geometry, ring: Ring
+) -> list[StripeReplay] | None:
+    replays: list[StripeReplay] = []
+    pages: dict[int, LogSector] = {}
+    stripe = -1
+    for kind, location, at in plain.entries:
+        if kind == PayloadType.DATA:
+            place = geometry.place(ArraySector(location))
+            if pages and place.sector != stripe:
+                return None
+            stripe = place.sector
+            pages[place.device] = at
+        elif kind != PayloadType.PARITY or not pages or location != stripe:
+            return None
+        else:
+            row = geometry.row_at(StripeSector(stripe))
+            pages[row.pd_idx] = at
+            if row.qd_idx is not None:
+                pages[row.qd_idx] = ring.add(at, BLOCK_SECTORS)
+            replays.append(StripeReplay(StripeSector(stripe), tuple(sorted(pages.items()))))
+            pages = {}
+    return None if pages else replays
 
 
 class _Reader:
@@ -65,7 +117,7 @@ class _Reader:
         self._offset = HEADER_BYTES
         self._pages_at = log.ring.add(meta.position, BLOCK_SECTORS)
         self._loaded = BLOCK_SECTORS
-        self._placed: list[PlacedPayload] = []
+        self._entries: list[Entry] = []
 
     def read(self) -> ScannedMeta:
         replays = []
@@ -77,7 +129,7 @@ class _Reader:
             else:
                 replays.append(stripe)
         return ScannedMeta(
-            self._meta, tuple(self._placed), dropped,
+            self._meta, () if dropped else tuple(self._entries), dropped,
             BLOCK_SECTORS if dropped else self._loaded, tuple(replays),
         )  # fmt: skip
 
@@ -120,7 +172,7 @@ class _Reader:
                     f" kernel misreads the descriptor at byte {self._offset}, so its outcome"
                     " cannot be told"
                 )
-            self._placed.append(PlacedPayload(payload, self._pages_at))
+            self._entries += entries_of(payload, self._pages_at)
             offset = self._offset
             self._offset += length
             yield offset, payload

@@ -12,8 +12,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 from harness.recovery.geometry import Geometry
 from harness.recovery.layout import Row
+from harness.recovery.log import UndefinedRecovery
 from harness.recovery.parity import q_syndrome, xor_pages
-from harness.recovery.scan import UndefinedRecovery
 
 ReadMember = Callable[[int], bytes]  # the page of one device at the stripe, before the write
 

@@ -12,10 +12,10 @@ from harness.ondisk.crc import uuid_checksum
 from harness.ondisk.superblock import Superblock
 from harness.ondisk.units import SECTOR_BYTES
 from harness.recovery.era import Era
+from harness.recovery.log import Log, UndefinedRecovery
 from harness.recovery.members import Array, put_together
 from harness.recovery.metawise import StripeCacheExhausted
-from harness.recovery.plan import UnreadableTail, follow_log
-from harness.recovery.scan import Log, ScannedMeta, UndefinedRecovery
+from harness.recovery.plan import UnreadableTail
 from harness.storage.images import opened_image, read_superblocks
 from harness.storage.read_ahead import ReadAhead
 
@@ -96,7 +96,7 @@ def opened_log(files: ArrayFiles, era: Era) -> Iterator[Log]:
     start = superblock.data_offset * SECTOR_BYTES
     with opened_image(files.paths[files.journal_label]) as descriptor:
         yield Log(
-            read_block=ReadAhead(descriptor, start).read_block,
+            read_blocks=ReadAhead(descriptor, start).read_blocks,
             data_size=superblock.data_size,
             journal_tail=superblock.journal_tail,
             seed=uuid_checksum(superblock.set_uuid),
@@ -119,9 +119,3 @@ def refusing_undefined(files: ArrayFiles, era: Era) -> Iterator[None]:
         raise BadImage(f"{label}: {exhausted}; the kernel would give up") from exhausted
     except UndefinedRecovery as undefined:
         raise BadImage(f"{label}: era {era.name}: {undefined}") from undefined
-
-
-def read_metas(files: ArrayFiles, era: Era) -> tuple[ScannedMeta, ...]:
-    """Return every meta block that a scan of the journal goes through; none for a bad tail."""
-    with opened_log(files, era) as log, refusing_undefined(files, era):
-        return tuple(follow_log(log, files.array.geometry))

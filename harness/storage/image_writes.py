@@ -10,19 +10,19 @@ import os
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from harness.errors import BadImage
 from harness.ondisk.log import build_meta_block
 from harness.ondisk.superblock import SUPERBLOCK_BYTES, with_journal_tail, written_bytes
 from harness.ondisk.units import BLOCK_BYTES, BLOCK_SECTORS, SECTOR_BYTES, LogSector, StripeSector
+from harness.recovery.log import Log
 from harness.recovery.plan import RecoveryPlan, rewritten_block, stream_recovery
-from harness.recovery.scan import Log
 from harness.recovery.write_out import write_out
 from harness.storage.array_files import ArrayFiles
 
 
-@dataclass(frozen=True, slots=True)
-class ImageWrite:
+class ImageWrite(NamedTuple):
     """Bytes for one image."""
 
     label: str
@@ -69,6 +69,11 @@ class RecoveryWrites:
         self._descriptors = descriptors
         self._seed = seed
         self._stripe_cache_size = stripe_cache_size
+        self._member_sectors = files.array.geometry.member_sectors
+        self._homes = {  # by device: each image, and where in it the data area begins
+            device: [(label, self._offset(label, 0)) for label in labels]
+            for device, labels in files.array.members.items()
+        }
         self.plan: RecoveryPlan | None = None
         self.pages = 0  # written to members
         self.outside: list[OutsideWrite] = []
@@ -103,20 +108,20 @@ class RecoveryWrites:
             raise BadImage(f"{self._files.journal_label}: changed while it was read")
         return page
 
-    def _to_member(self, device: int, sector: StripeSector, page: bytes) -> Iterator[ImageWrite]:
-        if sector + BLOCK_SECTORS > self._files.array.geometry.member_sectors:
+    def _to_member(self, device: int, sector: StripeSector, page: bytes) -> list[ImageWrite]:
+        if sector + BLOCK_SECTORS > self._member_sectors:
             self.outside.append(OutsideWrite(device, sector))
-            return
-        for label in self._files.array.members.get(device, ()):
-            self.pages += 1
-            yield ImageWrite(label, self._offset(label, sector), page)
+            return []
+        homes = self._homes.get(device, ())
+        self.pages += len(homes)
+        return [ImageWrite(label, start + sector * SECTOR_BYTES, page) for label, start in homes]
 
     def _write_out(
         self, sector: StripeSector, sources: Mapping[int, LogSector]
     ) -> Iterator[ImageWrite]:
         geometry = self._files.array.geometry
         new = {device: self._logged(source) for device, source in sources.items()}
-        if sector + BLOCK_SECTORS > geometry.member_sectors:
+        if sector + BLOCK_SECTORS > self._member_sectors:
             self.outside.extend(OutsideWrite(device, sector) for device in new)
             return
 
@@ -144,13 +149,28 @@ class RecoveryWrites:
         elif plan.rewritten:
             yield from self._rewritten(plan)
 
-    def _rewritten(self, plan: RecoveryPlan) -> list[tuple[LogSector, bytes]]:
-        """Return data-only stripes logged anew: all is read before any of it is written over."""
-        blocks = []
+    def _rewritten(self, plan: RecoveryPlan) -> Iterator[tuple[LogSector, bytes]]:
+        """Yield data-only stripes logged anew, each page as it was before any of this.
+
+        The kernel has them all in memory. Here a page is kept only if what is written first will
+        lie where it is: in a log that is so full that its end runs into its own tail.
+        """
+        targets = {meta.position for meta in plan.rewritten}
+        targets |= {to for meta in plan.rewritten for _, _, to in meta.pages}
+        kept = {
+            source: self._logged(source)
+            for meta in plan.rewritten
+            for _, source, _ in meta.pages
+            if source in targets
+        }
+
+        def read(source: LogSector) -> bytes:
+            return kept[source] if source in kept else self._logged(source)
+
         for meta in plan.rewritten:
-            blocks += [(to, self._logged(source)) for _, source, to in meta.pages]
-            blocks.append((meta.position, rewritten_block(meta, self._log)))
-        return blocks
+            pages = [read(source) for _, source, _ in meta.pages]
+            yield from zip((to for _, _, to in meta.pages), pages, strict=True)
+            yield meta.position, rewritten_block(meta, pages, seed=self._log.seed)
 
     def _empty_meta(self, seq: int, position: LogSector) -> bytes:
         return build_meta_block(seed=self._log.seed, seq=seq, position=position)

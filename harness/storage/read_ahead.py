@@ -1,4 +1,4 @@
-"""Read blocks of a file one by one, fetched by the window: a log is read from front to back."""
+"""Read a log's blocks from its image: from front to back, so by the window."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 from harness.ondisk.units import BLOCK_BYTES, SECTOR_BYTES, LogSector
 
-WINDOW_BYTES = 1 << 20
+WINDOW_BYTES = 1 << 18
 
 
 class ReadAhead:
@@ -15,17 +15,27 @@ class ReadAhead:
     def __init__(self, descriptor: int, start: int) -> None:
         self._descriptor = descriptor
         self._start = start
-        self._window = b""
+        self._buffer = bytearray(WINDOW_BYTES)
+        self._view = memoryview(self._buffer)
         self._at = 0  # of the window, in bytes of the log
+        self._held = 0  # bytes of it that were read
 
-    def read_block(self, position: LogSector) -> bytes | None:
-        """Return the block at *position*; ``None`` where the file ends before its end."""
-        offset = position * SECTOR_BYTES
-        inside = offset - self._at
-        if inside < 0 or inside + BLOCK_BYTES > len(self._window):
-            self._window = os.pread(self._descriptor, WINDOW_BYTES, self._start + offset)
-            self._at = offset
+    def read_blocks(self, position: LogSector, count: int) -> memoryview:
+        """Return *count* blocks from *position* on, fewer where the file ends before.
+
+        They are good until the next call.
+        """
+        wanted = count * BLOCK_BYTES
+        inside = position * SECTOR_BYTES - self._at
+        if inside < 0 or inside + wanted > self._held:
+            self._fill(position * SECTOR_BYTES, wanted)
             inside = 0
-            if len(self._window) < BLOCK_BYTES:
-                return None
-        return self._window[inside : inside + BLOCK_BYTES]
+        end = min(inside + wanted, self._held // BLOCK_BYTES * BLOCK_BYTES)
+        return self._view[inside:end]
+
+    def _fill(self, offset: int, wanted: int) -> None:
+        if wanted > len(self._buffer):
+            self._buffer = bytearray(wanted)
+            self._view = memoryview(self._buffer)
+        self._at, self._held = offset, 0
+        self._held = os.preadv(self._descriptor, [self._view], self._start + offset)

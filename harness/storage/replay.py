@@ -12,12 +12,9 @@ from pathlib import Path
 
 from harness.errors import BadInput
 from harness.recovery.era import Era
+from harness.recovery.log import Log
 from harness.recovery.metawise import DEFAULT_STRIPE_CACHE_SIZE
-from harness.recovery.plan import (
-    RecoveryPlan,
-    plan_recovery,
-)
-from harness.recovery.scan import Log
+from harness.recovery.plan import RecoveryPlan
 from harness.storage.array_files import ArrayFiles, opened_log, refusing_undefined
 from harness.storage.image_writes import ImageWrite, OutsideWrite, RecoveryWrites
 from harness.storage.images import copy_sparse, naming_full_disk, opened_image
@@ -33,18 +30,6 @@ class Replayed:
     era: Era
     pages_written: int
     outside: tuple[OutsideWrite, ...]
-
-
-def plan_of(
-    files: ArrayFiles, era: Era, *, stripe_cache_size: int = DEFAULT_STRIPE_CACHE_SIZE
-) -> RecoveryPlan:
-    """Plan the recovery of an array in image files.
-
-    Raises:
-        BadImage: the kernel could not start it, or would leave its buffers over this log.
-    """
-    with opened_log(files, era) as log, refusing_undefined(files, era):
-        return plan_recovery(log, files.array.geometry, stripe_cache_size=stripe_cache_size)
 
 
 def replay_to(

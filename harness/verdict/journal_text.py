@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 
-from harness.ondisk.log import DataPayload, FlushPayload, ParityPayload
+from harness.ondisk.log import (
+    BrokenPayload,
+    DataPayload,
+    FlushPayload,
+    ParityPayload,
+    Payload,
+    UnknownPayload,
+)
 from harness.ondisk.units import BLOCK_SECTORS
 from harness.recovery.geometry import Geometry
 from harness.recovery.layout import Row
-from harness.recovery.plan import RecoveryPlan
-from harness.recovery.scan import LogEnd, PlacedPayload, ScannedMeta
+from harness.recovery.log import LogEnd, ScannedMeta, StripeReplay
+from harness.recovery.plan import DataOnlyStripe, RecoveryPlan
 
 _SHOWN_AT_EACH_END = 6
 _MOST_RANGES = 4
@@ -25,15 +32,15 @@ def meta_line(scanned: ScannedMeta, geometry: Geometry) -> str:
     return f"{meta.position:>9}  {meta.seq:>11}  {blocks:>6}  {what}"
 
 
-def describe_payloads(payloads: Sequence[PlacedPayload], geometry: Geometry) -> str:
+def describe_payloads(payloads: Iterable[Payload | BrokenPayload], geometry: Geometry) -> str:
     """Say which stripes a meta block is about, and what of them it holds.
 
     Stripes that lie side by side and have the same parts logged are one range.
     """
     parts: dict[int, list[str]] = {}
     others: list[str] = []
-    for placed in payloads:
-        match placed.payload:
+    for payload in payloads:
+        match payload:
             case DataPayload(location=location):
                 place = geometry.place(location)
                 parts.setdefault(place.sector, []).append(f"D{place.device}")
@@ -43,8 +50,10 @@ def describe_payloads(payloads: Sequence[PlacedPayload], geometry: Geometry) -> 
             case FlushPayload(stripes=flushed):
                 for stripe in flushed:
                     parts.setdefault(stripe, []).append("flushed")
-            case unknown:
-                others.append(f"type {unknown.type}")
+            case BrokenPayload(offset=offset):
+                others.append(f"broken from byte {offset} on")
+            case UnknownPayload(type=kind):
+                others.append(f"type {kind}")
     shown = [*_ranges({stripe: " ".join(names) for stripe, names in parts.items()}), *others]
     if not shown:
         return "empty"
@@ -75,23 +84,22 @@ def end_line(end: LogEnd) -> str:
 
 
 def journal_lines(
-    metas: Sequence[ScannedMeta], plan: RecoveryPlan, geometry: Geometry, *, whole: bool
-) -> list[str]:
-    """Return a table of meta blocks and the end of the log; the middle left out unless *whole*."""
+    metas: Iterable[ScannedMeta], plan: RecoveryPlan, geometry: Geometry, *, whole: bool
+) -> Iterator[str]:
+    """Yield a table of meta blocks and the end of the log; the middle left out unless *whole*."""
     if plan.created is not None:
-        return [
-            f"the block at the tail is no meta block: {plan.created}",
-            "the kernel makes a new, empty log and says nothing; whatever the old one held is lost",
-        ]
-    lines = ["   sector          seq  blocks  stripes (D2: data on member 2, P and Q: parity)"]
-    gap = len(metas) - 2 * _SHOWN_AT_EACH_END
+        yield f"the block at the tail is no meta block: {plan.created}"
+        yield "the kernel makes a new, empty log without a word; whatever the old one held is lost"
+        return
+    yield "   sector          seq  blocks  stripes (D2: data on member 2, P and Q: parity)"
+    gap = plan.metas_accepted + plan.metas_dropped - 2 * _SHOWN_AT_EACH_END
     for number, scanned in enumerate(metas):
         if whole or gap <= 1 or not 0 <= number - _SHOWN_AT_EACH_END < gap:
-            lines.append(meta_line(scanned, geometry))
+            yield meta_line(scanned, geometry)
         elif number == _SHOWN_AT_EACH_END:
-            lines.append(f"        .. {gap} more meta blocks ..")
+            yield f"        .. {gap} more meta blocks .."
     assert plan.ended is not None
-    return [*lines, end_line(plan.ended)]
+    yield end_line(plan.ended)
 
 
 def plan_lines(plan: RecoveryPlan) -> list[str]:
@@ -114,17 +122,16 @@ def plan_lines(plan: RecoveryPlan) -> list[str]:
     return lines
 
 
-def stripe_lines(plan: RecoveryPlan, geometry: Geometry) -> list[str]:
-    """Return a line for each stripe that recovery writes: where, and from where in the log."""
-    lines = []
-    for kind, stripes in (("replay", plan.replays), ("write out", plan.data_only)):
-        for stripe in stripes:
-            row = geometry.row_at(stripe.stripe)
-            pages = ", ".join(
-                f"{_part(device, row)} from {position}" for device, position in stripe.pages
-            )
-            lines.append(f"{kind} stripe {stripe.stripe}: {pages}")
-    return lines
+def stripe_lines(
+    kind: str, stripes: Iterable[StripeReplay | DataOnlyStripe], geometry: Geometry
+) -> Iterator[str]:
+    """Yield a line for each stripe that recovery writes: where, and from where in the log."""
+    for stripe in stripes:
+        row = geometry.row_at(stripe.stripe)
+        pages = ", ".join(
+            f"{_part(device, row)} from {position}" for device, position in stripe.pages
+        )
+        yield f"{kind} stripe {stripe.stripe}: {pages}"
 
 
 def _part(device: int, row: Row) -> str:

@@ -24,9 +24,9 @@ from harness.ondisk.log import (
 )
 from harness.ondisk.units import BLOCK_SECTORS, LogSector, StripeSector
 from harness.recovery.geometry import Geometry
+from harness.recovery.log import Ring, ScannedMeta
 from harness.recovery.parity import q_syndrome, xor_pages
 from harness.recovery.plan import RecoveryPlan
-from harness.recovery.scan import Ring, ScannedMeta
 from harness.verdict.verdict import Finding, Judgement
 
 ORACLE = "journal truth"

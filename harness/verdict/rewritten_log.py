@@ -11,18 +11,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from harness.ondisk.log import (
-    DataPayload,
-    FlushPayload,
     MetaBlock,
-    ParityPayload,
+    PayloadType,
     Rejected,
     parse_meta_block,
 )
 from harness.ondisk.superblock import SUPERBLOCK_BYTES, stored_journal_tail
 from harness.ondisk.units import BLOCK_BYTES, BLOCK_SECTORS, SECTOR_BYTES, LogSector, StripeSector
 from harness.recovery.geometry import Geometry
+from harness.recovery.log import Log, ScannedMeta
 from harness.recovery.plan import RecoveryPlan, rewritten_block
-from harness.recovery.scan import Log, ScannedMeta, load_log, scan_log
+from harness.recovery.scan import load_log, scan_log
 from harness.verdict.differential import ORACLE, ImageTriple, judge_outside_log, judge_tail
 from harness.verdict.verdict import Finding, Judgement
 
@@ -105,11 +104,13 @@ def _judge_moved_tail(
 
 def _rewritten_blocks(plan: RecoveryPlan, before: Log) -> Iterator[tuple[LogSector, bytes]]:
     for meta in plan.rewritten:
-        yield meta.position, rewritten_block(meta, before)
+        pages = []
         for _, source, target in meta.pages:
             page = before.read_block(source)
             assert page is not None  # it was read when the plan was made
+            pages.append(page)
             yield target, page
+        yield meta.position, rewritten_block(meta, pages, seed=before.seed)
 
 
 def _later_metas(
@@ -122,7 +123,9 @@ def _later_metas(
     intact = any(_block_at(journal, plan.journal_tail))
     after = replace(
         before,
-        read_block=lambda position: _block_at(journal, position),
+        read_blocks=lambda position, count: journal.after(
+            _offset(journal, position), count * BLOCK_BYTES
+        ),
         journal_tail=plan.journal_tail if intact else tail,
     )
     first = load_log(after)
@@ -147,29 +150,22 @@ def _judge_later(
         return [Finding(ORACLE, f"{here}: {scanned.dropped.reason}")]
     stripes = {stripe.stripe for stripe in plan.data_only}
     findings = []
-    for placed in scanned.payloads:
-        match placed.payload:
-            case ParityPayload(location=location) if location in stripes:
-                row = geometry.row_at(location)
-                at = placed.pages_at
-                for device in (d for d in (row.pd_idx, row.qd_idx) if d is not None):
-                    if _block_at(journal, at) != read_predicted(device, location):
-                        what = f"{here}: logs other parity for stripe {location} than predicted"
-                        findings.append(Finding(ORACLE, what))
-                    at = before.ring.add(at, BLOCK_SECTORS)
-            case FlushPayload(stripes=flushed) if stripes.issuperset(flushed):
-                pass
-            case DataPayload(location=location):
-                what = f"{here}: logs data of array sector {location} again; only parity is due"
-                findings.append(Finding(ORACLE, what))
-            case ParityPayload(location=location):
-                what = f"{here}: logs parity of stripe {location}, which is no data-only stripe"
-                findings.append(Finding(ORACLE, what))
-            case FlushPayload(stripes=flushed):
-                what = f"{here}: flushes {list(flushed)}, not all of them data-only stripes"
-                findings.append(Finding(ORACLE, what))
-            case unknown:
-                findings.append(Finding(ORACLE, f"{here}: has a payload of type {unknown.type}"))
+    for kind, location, at in scanned.entries:
+        parity = kind == PayloadType.PARITY
+        if kind == PayloadType.DATA:
+            what = f"{here}: logs data of array sector {location} again; only parity is due"
+            findings.append(Finding(ORACLE, what))
+        elif location not in stripes:
+            did = "logs parity of" if parity else "flushes"
+            what = f"{here}: {did} stripe {location}, which is no data-only stripe"
+            findings.append(Finding(ORACLE, what))
+        elif parity:
+            row, page = geometry.row_at(StripeSector(location)), at
+            for device in (d for d in (row.pd_idx, row.qd_idx) if d is not None):
+                if _block_at(journal, page) != read_predicted(device, StripeSector(location)):
+                    what = f"{here}: logs other parity for stripe {location} than predicted"
+                    findings.append(Finding(ORACLE, what))
+                page = before.ring.add(page, BLOCK_SECTORS)
     return findings
 
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import itertools
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from harness.ondisk.log import Fault, FlushPayload, Rejected
+from harness.ondisk.log import Fault, Rejected
 from harness.ondisk.units import BLOCK_SECTORS, SECTOR_BYTES, LogSector
 from harness.recovery.geometry import Geometry
+from harness.recovery.log import Ring, ScannedMeta
 from harness.recovery.plan import RecoveryPlan
-from harness.recovery.scan import Ring, ScannedMeta
 from harness.verdict.journal_text import describe_payloads, end_line
 from harness.verdict.ring_drawing import (
     LEFT,
@@ -32,10 +32,10 @@ from harness.verdict.ring_regions import (
     SUSPICIOUS,
     FoundMeta,
     Kind,
+    LiveLog,
     Region,
     Rest,
     live_regions,
-    live_sectors,
 )  # fmt: skip
 from harness.verdict.ring_strips import Strip, fill
 
@@ -76,7 +76,7 @@ class Subject:
 
 def ring_map(
     subject: Subject,
-    metas: Sequence[ScannedMeta],
+    metas: Iterable[ScannedMeta],
     plan: RecoveryPlan,
     rest: Rest,
     rest_regions: Iterable[Region],
@@ -85,19 +85,19 @@ def ring_map(
 
     Args:
         subject: the array and its journal.
-        metas: all that the scan went through.
+        metas: all that the scan went through; gone through twice.
         plan: what follows from them.
         rest: of the ring; filled by going through *rest_regions*.
         rest_regions: what ``rest.regions`` gives; gone through once.
     """
     ring = subject.ring
-    live = live_sectors(metas, ring)
-    strips = _strips(ring, plan.start, live)
+    live = rest.live
+    strips = _strips(ring, plan.start, live.sectors)
     totals = fill(strips, itertools.chain(live_regions(metas, ring), rest_regions))
     sheet = Sheet()
     name = subject.name or "an array without a name"
     sheet.text(f"Write journal of {name}", css="h1", ahead=34)
-    for line in (*_subject_lines(subject), "", *_fact_lines(subject, metas, plan, live, totals)):
+    for line in (*_subject_lines(subject), "", *_fact_lines(subject, plan, live, totals)):
         for number, part in enumerate(textwrap.wrap(line, _LETTERS) or [""]):
             sheet.text(part, css="look" if line.startswith("Worth a look") else "",
                        at=LEFT + (14 if number else 0), ahead=19 if part else 6)  # fmt: skip
@@ -108,9 +108,9 @@ def ring_map(
         sheet.text(_heading(strip, enlarged=number > 0), css="h2", ahead=44)
         sheet.text(_scale(strip), css="dim", ahead=18)
         draw_strip(
-            sheet, strip, tail=plan.start, tail_label=_tail_label(subject, metas, plan),
+            sheet, strip, tail=plan.start, tail_label=_tail_label(subject, live, plan),
             head=None if plan.ended is None else plan.ended.position,
-            head_label=_head_label(plan), live=live,
+            head_label=_head_label(plan), live=live.sectors,
             titles=titles if strip.is_exact and len(titles) <= _MOST_TITLES else (),
             enlarged_below=enlarged and number == 0,
         )  # fmt: skip
@@ -157,24 +157,15 @@ def _subject_lines(subject: Subject) -> Iterator[str]:
 
 
 def _fact_lines(
-    subject: Subject,
-    metas: Sequence[ScannedMeta],
-    plan: RecoveryPlan,
-    live: int,
-    totals: Mapping[Kind, int],
+    subject: Subject, plan: RecoveryPlan, live: LiveLog, totals: Mapping[Kind, int]
 ) -> Iterator[str]:
-    if metas:
+    if live.first is not None and live.last is not None:
         dropped = f", {plan.metas_dropped} of them dropped" if plan.metas_dropped else ""
-        flushed = sum(
-            len(placed.payload.stripes)
-            for scanned in metas
-            for placed in scanned.payloads
-            if isinstance(placed.payload, FlushPayload)
-        )
+        flushed, sectors = live.flushed, live.sectors
         yield (
-            f"Live log: {_many(len(metas), 'meta block')}{dropped}, seq {metas[0].meta.seq} to"
-            f" {metas[-1].meta.seq}; {live} sectors ({_size(live)}),"
-            f" {percent(live, subject.ring.size)} of the ring"
+            f"Live log: {_many(live.metas, 'meta block')}{dropped}, seq {live.first.seq} to"
+            f" {live.last.meta.seq}; {sectors} sectors ({_size(sectors)}),"
+            f" {percent(sectors, subject.ring.size)} of the ring"
         )
         pages = totals[Kind.DATA] + totals[Kind.PARITY]
         yield (
@@ -186,7 +177,7 @@ def _fact_lines(
                 f" {_many(flushed, 'flushed stripe')}"
             )
         )
-    yield _end_words(metas, plan)
+    yield _end_words(live, plan)
     says = f"the kernel says: {plan.message}" if plan.message else "the kernel says nothing"
     yield f"Recovery: {says}"
     if found := [
@@ -195,7 +186,7 @@ def _fact_lines(
         yield f"Worth a look: {'; '.join(found)}"
 
 
-def _end_words(metas: Sequence[ScannedMeta], plan: RecoveryPlan) -> str:
+def _end_words(live: LiveLog, plan: RecoveryPlan) -> str:
     if plan.created is not None:
         return (
             f"No log to follow: the block at the tail is no meta block of this array"
@@ -206,8 +197,9 @@ def _end_words(metas: Sequence[ScannedMeta], plan: RecoveryPlan) -> str:
     words = f"Why it ends: {end_line(plan.ended)}"
     if plan.ended.rejected is not None:
         words += f" ({_why(plan.ended.rejected)})"
-    if metas and metas[-1].dropped is not None and plan.ended.mismatch is None:
-        words += f"; the meta block before that was dropped: {metas[-1].dropped.reason}"
+    dropped = None if live.last is None else live.last.dropped
+    if dropped is not None and plan.ended.mismatch is None:
+        words += f"; the meta block before that was dropped: {dropped.reason}"
     return words
 
 
@@ -240,13 +232,13 @@ def _scale(strip: Strip) -> str:
     )
 
 
-def _tail_label(subject: Subject, metas: Sequence[ScannedMeta], plan: RecoveryPlan) -> str:
+def _tail_label(subject: Subject, live: LiveLog, plan: RecoveryPlan) -> str:
     label = f"tail {plan.start}"
     if plan.start != subject.journal_tail:
         label = f"scan starts at {plan.start}: journal_tail {subject.journal_tail} cannot be"
     if plan.created is not None:
         return f"{label}: no meta block of this array"
-    return f"{label}: seq {metas[0].meta.seq}" if metas else label
+    return label if live.first is None else f"{label}: seq {live.first.seq}"
 
 
 def _head_label(plan: RecoveryPlan) -> str:
@@ -256,10 +248,10 @@ def _head_label(plan: RecoveryPlan) -> str:
 
 
 def _live_titles(
-    metas: Sequence[ScannedMeta], geometry: Geometry
+    metas: Iterable[ScannedMeta], geometry: Geometry
 ) -> Iterator[tuple[LogSector, int, str]]:
     """Yield (position, sectors, text) of scanned meta blocks, all if they can be shown."""
-    for scanned in metas[: _MOST_TITLES + 1]:
+    for scanned in itertools.islice(metas, _MOST_TITLES + 1):
         what = describe_payloads(scanned.payloads, geometry)
         if scanned.dropped is not None:
             what = f"DROPPED: {scanned.dropped.reason} (was: {what})"

@@ -10,23 +10,23 @@ from __future__ import annotations
 
 import enum
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from harness.ondisk.log import (
     MAGIC,
     DataPayload,
     Fault,
-    FlushPayload,
     MetaBlock,
     ParityPayload,
+    PayloadType,
     page_checksum,
     parse_meta_block,
     payloads_of,
 )
 from harness.ondisk.units import BLOCK_BYTES, BLOCK_SECTORS, LogSector
+from harness.recovery.log import Ring, ScannedMeta
 from harness.recovery.plan import RecoveryPlan
-from harness.recovery.scan import Ring, ScannedMeta
 
 ZEROES = bytes(BLOCK_BYTES)
 Blocks = Iterator[tuple[int, bytes | None]]  # so many blocks with this content; None: unreadable
@@ -77,9 +77,28 @@ class FoundMeta:
     blocks: int
 
 
-def live_sectors(metas: Iterable[ScannedMeta], ring: Ring) -> int:
-    """Return how much of the ring the scan went through; a hostile log may go round twice."""
-    return min(sum(scanned.log_sectors for scanned in metas), ring.size)
+@dataclass(frozen=True, slots=True)
+class LiveLog:
+    """What the scan went through, in numbers."""
+
+    metas: int
+    sectors: int  # of the ring; a hostile log may go round twice
+    flushed: int  # stripes that a FLUSH names
+    first: MetaBlock | None
+    last: ScannedMeta | None
+
+
+def live_log(metas: Iterable[ScannedMeta], ring: Ring) -> LiveLog:
+    """Go through the meta blocks of a scan once."""
+    count = sectors = flushed = 0
+    first: MetaBlock | None = None
+    last: ScannedMeta | None = None
+    for last in metas:
+        first = first or last.meta
+        count += 1
+        sectors += last.log_sectors
+        flushed += sum(kind == PayloadType.FLUSH for kind, _, _ in last.entries)
+    return LiveLog(count, min(sectors, ring.size), flushed, first, last)
 
 
 def live_regions(metas: Iterable[ScannedMeta], ring: Ring) -> Iterator[Region]:
@@ -102,10 +121,9 @@ def meta_kind(scanned: ScannedMeta) -> Kind:
     """Return what the block of a scanned meta block itself is."""
     if scanned.dropped is not None:
         return Kind.TORN
-    if not scanned.payloads:
+    if not scanned.entries:
         return Kind.EMPTY_META
-    flushes = any(isinstance(placed.payload, FlushPayload) for placed in scanned.payloads)
-    return Kind.FLUSH if flushes else Kind.META
+    return Kind.FLUSH if scanned.has_flush else Kind.META
 
 
 class Rest:
@@ -114,12 +132,10 @@ class Rest:
     What was found is in *metas* and *found* once `regions` has been gone through.
     """
 
-    def __init__(
-        self, metas: Sequence[ScannedMeta], plan: RecoveryPlan, ring: Ring, *, seed: int
-    ) -> None:
-        live = live_sectors(metas, ring)
-        self.position = ring.add(plan.start, live)
-        self.sectors = ring.size - live
+    def __init__(self, live: LiveLog, plan: RecoveryPlan, ring: Ring, *, seed: int) -> None:
+        self.live = live
+        self.position = ring.add(plan.start, live.sectors)
+        self.sectors = ring.size - live.sectors
         self.metas: Counter[Kind] = Counter()
         self.found: list[FoundMeta] = []
         self._ring = ring
@@ -128,9 +144,9 @@ class Rest:
         # Checksums that the pages of the last meta block should have; None: that is not known.
         self._announced: deque[int | None] = deque()
         self._owner = Kind.OTHER
-        if metas and metas[-1].dropped is not None:
+        if live.last is not None and live.last.dropped is not None:
             self._owner = Kind.TORN
-            self._announced.extend(_announced(metas[-1].meta))
+            self._announced.extend(_announced(live.last.meta))
 
     def regions(self, blocks: Blocks) -> Iterator[Region]:
         """Yield what *blocks*, those of this part of the ring, are."""
@@ -213,8 +229,7 @@ def _runs(scanned: ScannedMeta) -> Iterator[tuple[Kind, int]]:
     yield meta_kind(scanned), 1
     left = scanned.log_sectors // BLOCK_SECTORS - 1
     kind, blocks = Kind.DATA, 0
-    for placed in scanned.payloads if left else ():
-        payload = placed.payload
+    for payload in scanned.payloads if left else ():
         if not isinstance(payload, DataPayload | ParityPayload):
             continue
         its = Kind.DATA if isinstance(payload, DataPayload) else Kind.PARITY

@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
 from harness.ondisk.units import BLOCK_SECTORS, LogSector
-from harness.recovery.scan import Ring
+from harness.recovery.log import Ring
 from harness.verdict.ring_regions import SUSPICIOUS, Kind, Region
 
 ROW_WIDTH = 1024  # of the drawing

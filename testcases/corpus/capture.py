@@ -30,10 +30,10 @@ from harness.errors import EXIT_AGREES, EXIT_DIFFERS, HarnessError
 from harness.md.shape import JOURNAL_NAME, member_name
 from harness.ondisk.crc import uuid_checksum
 from harness.recovery.members import no_longer_members
-from harness.storage.array_files import ArrayFiles, read_array, read_metas
+from harness.storage.array_files import ArrayFiles, read_array
 from harness.storage.directories import results_root
 from harness.storage.images import read_superblocks
-from harness.storage.replay import plan_of
+from harness.storage.plans import LiveMetas, plan_of
 from harness.verdict.verdict import Outcome
 from testcases.corpus.cases import CaseSpec, Kind, case_named
 from testcases.lab import Lab
@@ -112,7 +112,7 @@ def _worth(
             return 0
     if spec.kind is Kind.DEGRADED and not spec.with_data_only:
         failed = recording.trace.mark(f"failed member {spec.failed[-1]}").sequence
-        live = {scanned.meta.seq for scanned in read_metas(before, options.era)}
+        live = {scanned.meta.seq for scanned in LiveMetas(before, options.era)}
         if not any(each.issued > failed and each.meta.seq in live for each in logged):
             return 0
     data_only, data_parity = len(plan.data_only), plan.data_parity

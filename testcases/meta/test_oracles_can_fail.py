@@ -22,7 +22,7 @@ from harness.ondisk.superblock import with_journal_tail
 from harness.ondisk.units import BLOCK_BYTES, SECTOR_BYTES, LogSector
 from harness.recovery.plan import StripeReplay
 from harness.storage.images import read_superblock
-from harness.storage.replay import plan_of
+from harness.storage.plans import plan_of
 from harness.verdict.verdict import Outcome, Verdict
 from testcases.lab import Lab, assert_agrees
 

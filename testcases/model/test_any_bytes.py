@@ -61,8 +61,8 @@ def test_any_bytes_as_descriptors_are_followed_within_the_block(
     )
     log = log_of(case, era, block + bytes(len(case.ring.log) - 4096), tail=0)
     planned(case, log)
-    assert isinstance(log.read_block, Reads)
-    assert len(log.read_block.at) < 1200
+    assert isinstance(log.read_blocks, Reads)
+    assert len(log.read_blocks.at) < 1200
 
 
 @FEW

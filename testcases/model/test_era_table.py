@@ -16,8 +16,8 @@ import pytest
 from harness.recovery.era import ERAS
 from harness.recovery.geometry import Geometry
 from harness.recovery.layout import Level, layout_of
+from harness.recovery.log import UndefinedRecovery
 from harness.recovery.plan import RecoveryPlan, plan_recovery
-from harness.recovery.scan import UndefinedRecovery
 from testcases.journal_writer import Data, Flush, Parity, Payload, Raw, Ring, raw_crc32c
 from testcases.unit.written_logs import SEQ, U, flip, log_of, page, ring_of
 

@@ -19,9 +19,9 @@ from harness.recovery.written_pages import (
     columns_of,
     merged_ranges,
 )
-from harness.storage.array_files import read_journaled
+from harness.storage.array_files import opened_log, read_journaled
 from harness.storage.images import read_superblocks
-from harness.storage.ring_survey import opened_ring, survey
+from harness.storage.ring_survey import survey
 from harness.verdict.array_health import DeviceState, JournalState, assess
 from harness.verdict.diagnosis import Work, bytes_in_words
 from testcases.independent_geometry import SuperblockFields, place, stripe_map
@@ -110,7 +110,7 @@ def leftovers_of(
     paths: list[Path], live: tuple[int, int] | None, next_seq: int | None
 ) -> Leftovers:
     files = read_journaled(paths)
-    with opened_ring(files, NEWEST_ERA) as (log, _):
+    with opened_log(files, NEWEST_ERA) as log:
         left = Leftovers(log.seed, next_seq)
         survey(files, log, live, left)
     return left

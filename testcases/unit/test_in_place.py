@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import BadInput
-from harness.recovery.era import NEWEST_ERA
+from harness.recovery.era import ERAS, NEWEST_ERA
 from harness.storage import in_place, undo_file
 from harness.storage.array_files import read_array
 from harness.storage.in_place import replay_in_place, require_not_in_use
@@ -62,6 +62,25 @@ def test_in_place_leaves_what_copies_would_have(images: list[Path], tmp_path: Pa
     replay_to(read_array(images), tmp_path / "out", era=NEWEST_ERA)
     in_place_with(images, tmp_path / "undo")
     assert images_in(tmp_path / "images") == images_in(tmp_path / "out")
+
+
+def test_stripes_logged_anew_over_their_own_pages_keep_their_contents(tmp_path: Path) -> None:
+    """The log is so full that the copies behind its end run around the ring into its tail."""
+    array = WrittenArray(array_of())
+    rows = [{64 * row + 16 * k: noise(-4 * row - k - 1) for k in range(4)} for row in range(4)]
+    logged = [array.payloads(row)[:-1] for row in rows]  # one whole stripe of each row of chunks
+    for payloads in logged:
+        array.log(*payloads)
+    images = array.store(tmp_path / "images")
+    assert 2 * array.position > array.ring.size_sectors
+    replay_in_place(read_array(images), tmp_path / "undo", era=ERAS["4.10"])
+    wanted, at = array.images.ring(), array.position
+    wanted.log[:] = array.ring.log
+    for number, payloads in enumerate(logged):
+        at = wanted.append(seq=array.seq + 10000 + number, position=at, payloads=payloads[::-1])
+    assert at < array.position, "it went around"
+    after = array.images.journal_image(wanted, journal_tail=array.position)
+    assert (tmp_path / "images" / "journal.img").read_bytes() == after
 
 
 def test_undo_puts_every_byte_back(images: list[Path], tmp_path: Path) -> None:

@@ -28,8 +28,8 @@ from harness.ondisk.log import (
 from harness.ondisk.units import ArraySector, LogSector, StripeSector
 from harness.recovery.geometry import Geometry
 from harness.recovery.layout import Level, layout_named
+from harness.recovery.log import LogEnd, Mismatch, ScannedMeta, StripeReplay
 from harness.recovery.plan import EmptyMeta, RecoveryPlan, RewrittenMeta
-from harness.recovery.scan import LogEnd, Mismatch, PlacedPayload, ScannedMeta, StripeReplay
 from harness.verdict.blocks import (
     count_differing_bytes,
     describe_difference,
@@ -43,6 +43,7 @@ from harness.verdict.journal_text import (
     meta_line,
     plan_lines,
 )
+from testcases.unit.scanned_metas import scanned
 
 RAID5 = Geometry(
     layout=layout_named(Level.RAID5, "left-symmetric"), raid_disks=3, chunk_sectors=16,
@@ -68,15 +69,11 @@ def flush(*stripes: int) -> Payload:
 
 
 def words(*payloads: Payload, geometry: Geometry = RAID5) -> str:
-    placed = [PlacedPayload(payload, LogSector(8)) for payload in payloads]
-    return describe_payloads(placed, geometry)
+    return describe_payloads(payloads, geometry)
 
 
 def meta(number: int, *payloads: Payload, dropped: Mismatch | None = None) -> ScannedMeta:
-    at = LogSector(24 * number)
-    block = MetaBlock(seq=1000 + number, position=at, meta_size=32, block=b"")
-    placed = tuple(PlacedPayload(payload, LogSector(at + 8)) for payload in payloads)
-    return ScannedMeta(block, placed, dropped, 24)
+    return scanned(1000 + number, *payloads, at=24 * number, sectors=24, dropped=dropped)
 
 
 def plan(**changes: object) -> RecoveryPlan:
@@ -191,13 +188,21 @@ def test_a_bad_page_that_ends_the_scan_of_an_older_kernel_is_named() -> None:
 # The whole journal
 
 
+def told(count: int, *, whole: bool = False) -> list[str]:
+    return list(
+        journal_lines(
+            [meta(n) for n in range(count)], plan(metas_accepted=count), RAID5, whole=whole
+        )
+    )
+
+
 def positions(lines: list[str]) -> list[int]:
     return [int(line.split()[0]) // 24 for line in lines if line.split()[0].isdigit()]
 
 
 @pytest.mark.parametrize("count", [0, 1, 12, 13])
 def test_a_short_journal_is_told_whole(count: int) -> None:
-    lines = journal_lines([meta(n) for n in range(count)], plan(), RAID5, whole=False)
+    lines = told(count)
     assert positions(lines) == list(range(count))
     assert lines[0].split()[:3] == ["sector", "seq", "blocks"]
     assert lines[-1] == "log ends at sector 24: seq is 0x29, wanted 0x2a"
@@ -206,16 +211,15 @@ def test_a_short_journal_is_told_whole(count: int) -> None:
 
 @pytest.mark.parametrize("count", [14, 15, 100])
 def test_the_middle_of_a_long_journal_is_counted(count: int) -> None:
-    metas = [meta(n) for n in range(count)]
-    lines = journal_lines(metas, plan(), RAID5, whole=False)
+    lines = told(count)
     assert positions(lines) == [*range(6), *range(count - 6, count)]
     assert lines[7].strip() == f".. {count - 12} more meta blocks .."
     assert len(lines) == 15
-    assert positions(journal_lines(metas, plan(), RAID5, whole=True)) == list(range(count))
+    assert positions(told(count, whole=True)) == list(range(count))
 
 
 def test_a_log_that_is_made_anew_says_what_is_lost_and_why() -> None:
-    lines = journal_lines([], plan(created=MAGIC, ended=None), RAID5, whole=False)
+    lines = list(journal_lines([], plan(created=MAGIC, ended=None), RAID5, whole=False))
     assert lines[0] == (
         "the block at the tail is no meta block: sector 0: magic is 0x0, wanted 0x6433c509"
     )

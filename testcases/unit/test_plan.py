@@ -350,7 +350,12 @@ def test_data_only_stripes_are_logged_anew_devices_descending() -> None:
     )
     assert (found.empty_meta, found.journal_tail) == (None, 48)
     assert found.message == recovering(2, 0)
-    first, second = (rewritten_block(meta, log) for meta in found.rewritten)
+    first, second = (
+        rewritten_block(
+            meta, [log.read_block(source) or b"" for _, source, _ in meta.pages], seed=U
+        )
+        for meta in found.rewritten
+    )
     assert first == meta_block(seed=U, seq=seq, position=48, payloads=[data(3, 3), data(4, 4)])
     assert second == meta_block(seed=U, seq=seq + 1, position=72, payloads=[data(2, 2), data(0, 1)])
 

@@ -11,7 +11,8 @@ from harness.ondisk.units import StripeSector
 from harness.recovery.era import NEWEST_ERA
 from harness.storage.array_files import read_array
 from harness.storage.image_writes import OutsideWrite
-from harness.storage.replay import Replayed, plan_of, replay_to
+from harness.storage.plans import plan_of
+from harness.storage.replay import Replayed, replay_to
 from testcases.independent_geometry import LAYOUTS, SuperblockFields
 from testcases.journal_writer import Data, Flush, Parity, meta_block, place, stripe_map
 from testcases.unit.written_arrays import (

@@ -15,7 +15,6 @@ from harness.ondisk.log import (
     DataPayload,
     Fault,
     FlushPayload,
-    MetaBlock,
     ParityPayload,
     Payload,
     Rejected,
@@ -24,9 +23,9 @@ from harness.ondisk.units import ArraySector, LogSector, StripeSector
 from harness.recovery.era import NEWEST_ERA
 from harness.recovery.geometry import Geometry
 from harness.recovery.layout import Level, layout_named
+from harness.recovery.log import LogEnd, ScannedMeta
+from harness.recovery.log import Ring as LogRing
 from harness.recovery.plan import RecoveryPlan, follow_log, plan_recovery
-from harness.recovery.scan import LogEnd, PlacedPayload, ScannedMeta
-from harness.recovery.scan import Ring as LogRing
 from harness.storage.array_files import read_journaled
 from harness.storage.ring_blocks import read_ring
 from harness.verdict.ring_drawing import STYLE, css_class, percent
@@ -37,10 +36,12 @@ from harness.verdict.ring_regions import (
     Kind,
     Region,
     Rest,
+    live_log,
     live_regions,
 )
 from harness.verdict.ring_strips import Strip, fill
 from testcases.journal_writer import Data, Flush, Parity, Ring
+from testcases.unit.scanned_metas import scanned
 from testcases.unit.written_arrays import WrittenArray, array_of, noise
 from testcases.unit.written_logs import SEQ, U, flip, log_of, page, ring_of
 
@@ -92,7 +93,7 @@ def regions_of(
     log = log_of(ring, tail=tail)
     metas = list(follow_log(log, RAID5))
     plan = plan_recovery(log, RAID5)
-    rest = Rest(metas, plan, log.ring, seed=U)
+    rest = Rest(live_log(metas, log.ring), plan, log.ring, seed=U)
     blocks = blocks_of(ring, rest.position, rest.sectors, missing=missing)
     return [*live_regions(metas, log.ring), *rest.regions(blocks)], rest, plan, metas
 
@@ -207,7 +208,7 @@ def test_log_that_claims_more_than_the_ring_is_cut_at_once_around() -> None:
 def test_hole_of_any_size_is_one_region(announced: int) -> None:
     ring = LogRing(8 * announced + 8)
     block = meta(0)
-    rest = Rest([block], plan_of([block], ring), ring, seed=U)
+    rest = Rest(live_log([block], ring), plan_of([block], ring), ring, seed=U)
     regions = list(rest.regions(iter([(announced, ZEROES)])))
     assert regions == [Region(LogSector(8), 8 * announced, Kind.EMPTY)]
 
@@ -294,10 +295,7 @@ def parity(stripe: int) -> Payload:
 
 
 def meta(number: int, *payloads: Payload, at: int = 0, sectors: int | None = None) -> ScannedMeta:
-    pages = sum(not isinstance(payload, FlushPayload) for payload in payloads)
-    block = MetaBlock(seq=SEQ + number, position=LogSector(at), meta_size=32, block=b"")
-    placed = tuple(PlacedPayload(payload, LogSector(at + 8)) for payload in payloads)
-    return ScannedMeta(block, placed, None, 8 + 8 * pages if sectors is None else sectors)
+    return scanned(SEQ + number, *payloads, at=at, sectors=sectors)
 
 
 def plan_of(metas: list[ScannedMeta], ring: LogRing) -> RecoveryPlan:
@@ -329,7 +327,7 @@ def many(count: int, ring: LogRing) -> list[ScannedMeta]:
 def test_map_of_many_meta_blocks_is_a_small_file(count: int, ring_blocks: int) -> None:
     ring = LogRing(8 * ring_blocks)
     metas = many(count, ring)
-    rest = Rest(metas, plan_of(metas, ring), ring, seed=U)
+    rest = Rest(live_log(metas, ring), plan_of(metas, ring), ring, seed=U)
     assert 0 < rest.sectors < ring.size
     regions = rest.regions(iter([(rest.sectors // 8, ZEROES)]))
     svg = ring_map(subject_of(ring.size, 0), metas, plan_of(metas, ring), rest, regions)

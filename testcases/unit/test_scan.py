@@ -9,7 +9,8 @@ import pytest
 from harness.ondisk.log import Fault, MetaBlock, Rejected
 from harness.ondisk.units import LogSector
 from harness.recovery.era import ERAS, NEWEST_ERA, Era
-from harness.recovery.scan import Log, LogEnd, Ring, load_log
+from harness.recovery.log import Log, LogEnd, Ring
+from harness.recovery.scan import load_log
 from testcases.journal_writer import Data, Flush, MetaOverrides, Parity, Payload, Raw, raw_crc32c
 from testcases.unit.written_logs import SEQ, U, flip, log_of, page, ring_of, scan
 
@@ -155,7 +156,7 @@ def test_record_goes_on_at_the_start_of_the_ring(position: int) -> None:
     ]  # fmt: skip
     metas, _ = scan(log_of(ring, tail=position))
     wanted = [(position + step) % 256 for step in (8, 16, 24)]
-    assert [placed.pages_at for placed in metas[0].payloads] == wanted
+    assert [at for _, _, at in metas[0].entries] == wanted
 
 
 def test_part_block_behind_the_ring_is_not_used() -> None:
@@ -347,7 +348,7 @@ def test_only_the_first_page_of_a_long_data_payload_counts() -> None:
     # Two pages of three are loaded, so the scan moves 8 + 16 sectors, onto the last page.
     assert steps(log_of(ring)) == [(0, SEQ, "accepted"), (24, SEQ + 1, "magic")]
     metas, _ = scan(log_of(ring))
-    assert [placed.pages_at for placed in metas[0].payloads] == [8, 24]
+    assert [at for _, _, at in metas[0].entries] == [8, 24]
 
 
 def test_pages_follow_at_a_size_that_is_no_whole_page() -> None:
@@ -356,7 +357,7 @@ def test_pages_follow_at_a_size_that_is_no_whole_page() -> None:
     ring.log[20 * 512 : 28 * 512] = page(2)
     metas, end = scan(log_of(ring))
     assert metas[0].dropped is None
-    assert [placed.pages_at for placed in metas[0].payloads] == [8, 20]
+    assert [at for _, _, at in metas[0].entries] == [8, 20]
     assert end.position == 24
 
 
@@ -374,7 +375,7 @@ def test_flags_are_kept_and_change_nothing() -> None:
     flagged = [Data(0, [page(1)], flags=1), Parity(0, [page(2)], flags=3), Flush([8], flags=1)]
     ring.append(seq=SEQ, position=0, payloads=flagged)
     metas, end = scan(log_of(ring, era=NEWEST_ERA))
-    assert [getattr(placed.payload, "flags", None) for placed in metas[0].payloads] == [1, 3, 1]
+    assert [getattr(payload, "flags", None) for payload in metas[0].payloads] == [1, 3, 1]
     assert end.position == 24
 
 
@@ -385,7 +386,7 @@ def test_flush_list_is_read_in_whole_stripes(size: int, stripes: int) -> None:
     ring.append(seq=SEQ, position=0, payloads=[listed, *STRIPE])
     metas, end = scan(log_of(ring))
     assert metas[0].dropped is None
-    assert len(getattr(metas[0].payloads[0].payload, "stripes", ())) == stripes
+    assert len(getattr(metas[0].payloads[0], "stripes", ())) == stripes
     assert end.position == 32
 
 

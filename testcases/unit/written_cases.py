@@ -16,9 +16,9 @@ from harness.ondisk.units import LogSector
 from harness.recovery.era import ERAS, Era
 from harness.recovery.geometry import Geometry
 from harness.recovery.layout import Level, layout_of
+from harness.recovery.log import Log, UndefinedRecovery
 from harness.recovery.metawise import StripeCacheExhausted
 from harness.recovery.plan import RecoveryPlan, UnreadableTail, plan_recovery
-from harness.recovery.scan import Log, UndefinedRecovery
 from harness.storage.array_files import read_array
 from harness.storage.replay import Replayed, replay_to
 from testcases import generator
@@ -46,22 +46,22 @@ def geometry_of(case: WrittenCase) -> Geometry:
 
 
 class Reads:
-    """A journal's log in memory, and what was read of it."""
+    """A journal's log in memory, and which blocks of it were read."""
 
     def __init__(self, log: bytes) -> None:
         self._log = log
         self.at: list[int] = []
 
-    def __call__(self, position: LogSector) -> bytes | None:
-        """Read a block, and keep where."""
-        self.at.append(position)
-        block = self._log[position * 512 : position * 512 + 4096]
-        return block if len(block) == 4096 else None
+    def __call__(self, position: LogSector, count: int) -> bytes:
+        """Read blocks, and keep where."""
+        self.at += range(position, position + 8 * count, 8)
+        start = position * 512
+        return self._log[start : start + count * 4096 // 4096 * 4096]
 
 
 def log_of(case: WrittenCase, era: Era, log: bytes | None = None, tail: int | None = None) -> Log:
     return Log(
-        read_block=Reads(bytes(case.ring.log) if log is None else log),
+        read_blocks=Reads(bytes(case.ring.log) if log is None else log),
         data_size=case.images.log_sectors,
         journal_tail=LogSector(case.fields["journal_tail"] if tail is None else tail),
         seed=case.ring.seed,

@@ -7,7 +7,8 @@ from collections.abc import Collection
 from harness.ondisk.log import MetaBlock
 from harness.ondisk.units import LogSector
 from harness.recovery.era import NEWEST_ERA, Era
-from harness.recovery.scan import Log, LogEnd, ScannedMeta, load_log, scan_log
+from harness.recovery.log import Log, LogEnd, ScannedMeta
+from harness.recovery.scan import load_log, scan_log
 from testcases.journal_writer import Ring
 
 U = 0x2636F714  # checksum of the set_uuid 00 01 .. 0f, section 2.5
@@ -37,12 +38,13 @@ def log_of(
     data_size: int | None = None,
     unreadable: Collection[int] = (),
 ) -> Log:
-    def read_block(position: LogSector) -> bytes | None:
-        block = bytes(ring.log[position * 512 : position * 512 + 4096])
-        return None if len(block) < 4096 or position in unreadable else block
+    def read_blocks(position: LogSector, count: int) -> bytes:
+        there = min(count, (len(ring.log) - position * 512) // 4096)
+        bad = (number for number in range(there) if position + 8 * number in unreadable)
+        return bytes(ring.log[position * 512 :][: next(bad, there) * 4096])
 
     return Log(
-        read_block=read_block,
+        read_blocks=read_blocks,
         data_size=ring.size_sectors if data_size is None else data_size,
         journal_tail=LogSector(tail),
         seed=ring.seed,
