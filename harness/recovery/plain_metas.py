@@ -16,9 +16,9 @@ from harness.ondisk.log import HEADER_BYTES, MetaBlock, PayloadType
 from harness.ondisk.units import BLOCK_BYTES, BLOCK_SECTORS, LogSector
 from harness.recovery.log import Entry, Log, ScannedMeta
 
-_DESCRIPTOR = struct.Struct("<HHIQ")  # type, flags, size, location or first stripe
-_CHECKSUMS = {1: struct.Struct("<I"), 2: struct.Struct("<II")}
-_FLUSH_BYTES = 8  # of a FLUSH with an empty list
+_ONE_PAGE = struct.Struct("<HHIQI")  # type, flags, size, location, checksum
+_TWO_PAGES = struct.Struct("<HHIQII")  # PARITY on RAID-6: P and Q
+_FLUSH_HEAD = struct.Struct("<HHI")
 _DATA, _PARITY, _FLUSH = (int(kind) for kind in PayloadType)
 _ALL_ONES = 0xFFFFFFFF
 
@@ -36,37 +36,53 @@ def read_plain_meta(log: Log, meta: MetaBlock) -> ScannedMeta | None:
 
 def _decode(meta: MetaBlock, log: Log) -> tuple[list[Entry], list[int]] | None:
     """Return what is taken in, and the checksum of each page, in the order of the log."""
-    block, offset, end = meta.block, HEADER_BYTES, meta.meta_size
-    at, size_of_ring = log.ring.add(meta.position, BLOCK_SECTORS), log.ring.size
-    parities = log.parities
+    block, offset, end = memoryview(meta.block), HEADER_BYTES, meta.meta_size
+    at, ring = log.ring.add(meta.position, BLOCK_SECTORS), log.ring.size
+    highest = _PARITY if log.parities == 1 else _DATA  # of the types with one page
     entries: list[Entry] = []
     checksums: list[int] = []
-    descriptor, one = _DESCRIPTOR.unpack_from, _CHECKSUMS[1].unpack_from
-    parity, parity_sectors = _CHECKSUMS[parities].unpack_from, BLOCK_SECTORS * parities
-    data_bytes, parity_bytes = _DESCRIPTOR.size + 4, _DESCRIPTOR.size + 4 * parities
     while offset < end:
-        if end - offset < _DESCRIPTOR.size:
+        alike = (end - offset) // _ONE_PAGE.size * _ONE_PAGE.size
+        rows = _ONE_PAGE.iter_unpack(block[offset : offset + alike])
+        for kind, flags, size, location, checksum in rows:
+            if kind > highest or flags or size != BLOCK_SECTORS:
+                break
+            entries.append((kind, location, at))
+            checksums.append(checksum)
+            offset += _ONE_PAGE.size
+            moved = at + BLOCK_SECTORS
+            at = LogSector(moved if moved < ring else moved - ring)  # Ring.add
+        if offset == end:
+            break
+        other = _other(block[offset:end], log, at, checksums)
+        if other is None:
             return None
-        kind, flags, size, location = descriptor(block, offset)
-        if flags:  # no kernel sets any
-            return None
-        if kind == _DATA and size == BLOCK_SECTORS and end - offset >= data_bytes:
-            checksums += one(block, offset + 16)
-            offset += data_bytes
-        elif kind == _PARITY and size == parity_sectors and end - offset >= parity_bytes:
-            checksums += parity(block, offset + 16)
-            offset += parity_bytes
-        elif kind == _FLUSH and size and not size % 8 and end - offset >= _FLUSH_BYTES + size:
-            listed = struct.unpack_from(f"<{size // 8}Q", block, offset + _FLUSH_BYTES)
-            entries += [(_FLUSH, stripe, at) for stripe in listed]
-            offset += _FLUSH_BYTES + size
-            continue
-        else:
-            return None
-        entries.append((kind, location, at))
-        moved = at + size
-        at = LogSector(moved if moved < size_of_ring else moved - size_of_ring)  # Ring.add
+        found, length, sectors = other
+        entries += found
+        offset += length
+        at = log.ring.add(at, sectors)
     return entries, checksums
+
+
+def _other(
+    rest: memoryview, log: Log, at: LogSector, checksums: list[int]
+) -> tuple[list[Entry], int, int] | None:
+    """Return what the descriptor of another length at the start of *rest* gives, its length in
+    bytes, and the sectors of its pages; ``None``: it is not plain.
+    """
+    if len(rest) < _FLUSH_HEAD.size:
+        return None
+    kind, flags, size = _FLUSH_HEAD.unpack_from(rest)
+    if kind == _PARITY and log.parities == 2 and len(rest) >= _TWO_PAGES.size:
+        _, _, _, stripe, p, q = _TWO_PAGES.unpack_from(rest)
+        checksums += (p, q)
+        plain = not flags and size == 2 * BLOCK_SECTORS
+        return ([(kind, stripe, at)], _TWO_PAGES.size, size) if plain else None
+    length = _FLUSH_HEAD.size + size
+    if kind != _FLUSH or flags or not size or size % 8 or length > len(rest):
+        return None
+    stripes = struct.unpack_from(f"<{size // 8}Q", rest, _FLUSH_HEAD.size)
+    return [(kind, stripe, at) for stripe in stripes], length, 0
 
 
 def _pages_verified(log: Log, meta: LogSector, checksums: list[int]) -> bool:

@@ -1,4 +1,4 @@
-"""Read a log's blocks from its image: from front to back, so by the window."""
+"""Read a log's blocks from its image: from front to back, so some are read ahead."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 from harness.ondisk.units import BLOCK_BYTES, SECTOR_BYTES, LogSector
 
-WINDOW_BYTES = 1 << 18
+LEAST_BYTES = 1 << 16
 
 
 class ReadAhead:
@@ -15,9 +15,9 @@ class ReadAhead:
     def __init__(self, descriptor: int, start: int) -> None:
         self._descriptor = descriptor
         self._start = start
-        self._buffer = bytearray(WINDOW_BYTES)
+        self._buffer = bytearray(LEAST_BYTES)
         self._view = memoryview(self._buffer)
-        self._at = 0  # of the window, in bytes of the log
+        self._at = 0  # in bytes of the log: what the buffer begins with
         self._held = 0  # bytes of it that were read
 
     def read_blocks(self, position: LogSector, count: int) -> memoryview:
@@ -38,4 +38,5 @@ class ReadAhead:
             self._buffer = bytearray(wanted)
             self._view = memoryview(self._buffer)
         self._at, self._held = offset, 0
-        self._held = os.preadv(self._descriptor, [self._view], self._start + offset)
+        into = self._view[: max(wanted, LEAST_BYTES)]
+        self._held = os.preadv(self._descriptor, [into], self._start + offset)
