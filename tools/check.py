@@ -21,6 +21,7 @@ from harness.verdict.diagnosis_text import diagnosis_lines
 from harness.verdict.next_steps import Step, next_steps
 from harness.verdict.suspicions import Severity, Suspicion, suspicions, what_is_unknown
 from tools.offline_options import chosen_era, images_argument, model_options
+from tools.progress import watched
 
 _MOST_RANGES = 10000
 
@@ -49,8 +50,10 @@ def check(
     health, array = assess(read_superblocks(images))
     journal = None
     if array.journal is not None:
-        files = ArrayFiles(array, {str(path): path for path in images}, array.journal)
-        reading = read_journal(files, era, stripe_cache_size=stripe_cache_size)
+        with watched("check") as watch:
+            paths = {str(path): path for path in images}
+            files = ArrayFiles(array, paths, array.journal, watch)
+            reading = read_journal(files, era, stripe_cache_size=stripe_cache_size)
         journal = journal_facts(reading, array.geometry, health, era)
     found = suspicions(health, journal)
     steps, unknown = next_steps(health, journal), what_is_unknown(health, journal)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from harness.verdict.ring_map import Subject, ring_map
 from harness.verdict.ring_regions import Rest, live_log
 from tools.json_lines import json_lines
 from tools.offline_options import chosen_era, images_argument, model_options
+from tools.progress import watched
 
 
 @click.command()
@@ -66,11 +67,13 @@ def dump(
     files = read_journaled(images)
     if svg is not None:
         _require_free(svg, images, force=force)
+    with watched("dump") as watch:
+        seen = replace(files, watch=watch)
+        plan = outline_of(seen, era, stripe_cache_size=stripe_cache_size)
+        differences = read_differences(seen, era, stripe_cache_size=stripe_cache_size)
+        if svg is not None:
+            _write_map(svg, _draw_map(seen, plan, era))
     metas = LiveMetas(files, era)
-    plan = outline_of(files, era, stripe_cache_size=stripe_cache_size)
-    differences = read_differences(files, era, stripe_cache_size=stripe_cache_size)
-    if svg is not None:
-        _write_map(svg, _draw_map(files, metas, plan, era))
     if as_json:
         replays = replays_of(files, era, stripe_cache_size=stripe_cache_size)
         document = {
@@ -110,8 +113,8 @@ def _require_free(target: Path, images: tuple[Path, ...], *, force: bool) -> Non
         raise _unwritable(target, error) from error
 
 
-def _draw_map(files: ArrayFiles, metas: LiveMetas, plan: RecoveryPlan, era: Era) -> str:
-    array, ring = files.array, ring_of(files.journal.data_size)
+def _draw_map(files: ArrayFiles, plan: RecoveryPlan, era: Era) -> str:
+    array, ring, metas = files.array, ring_of(files.journal.data_size), LiveMetas(files, era)
     subject = Subject(
         name=_name(array), uuid=format_uuid(array.set_uuid), geometry=array.geometry,
         journal=Path(files.journal_label).name, ring=ring,

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import sys
+import time
 from collections.abc import Callable, Iterator
 
 import click
 from rich.console import Console
+from rich.filesize import decimal
+
+from harness.storage.watching import Watch
 
 Say = Callable[[str], None]
+
+_AT_ONCE_S = 1
+_ON_TERMINAL_S = 0.1
+_ELSEWHERE_S = 10
 
 
 @contextlib.contextmanager
@@ -20,3 +29,22 @@ def progress(subcommand: str) -> Iterator[Say]:
         return
     with console.status(f"mdjournal {subcommand}") as status:
         yield lambda line: status.update(f"[bold]mdjournal {subcommand}[/bold]: {line}")
+
+
+@contextlib.contextmanager
+def watched(subcommand: str) -> Iterator[Watch]:
+    """Give a function that is told of work on images as it goes, and shows some of it.
+
+    Nothing for what is done at once; then a line that moves, or off a terminal one now and then.
+    """
+    pause_s = _ON_TERMINAL_S if sys.stderr.isatty() else _ELSEWHERE_S
+    due = time.monotonic() + max(pause_s, _AT_ONCE_S)
+    with progress(subcommand) as say:
+
+        def watch(words: str, done: int, whole: int) -> None:
+            nonlocal due
+            if (now := time.monotonic()) >= due:
+                due = now + pause_s
+                say(f"{words}, at {decimal(done)} of {decimal(whole)}")
+
+        yield watch

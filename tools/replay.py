@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -17,6 +18,7 @@ from harness.storage.replay import Replayed, replay_to
 from harness.storage.undo_file import apply_undo
 from harness.verdict.journal_text import plan_lines, stripe_lines
 from tools.offline_options import chosen_era, model_options
+from tools.progress import watched
 
 _MOST_OUTSIDE = 10
 
@@ -81,18 +83,20 @@ def replay(
         for line in _dry_run(files, era, stripe_cache_size):
             click.echo(line)
         return
-    if out is not None:
-        done = replay_to(
-            files, out, era=era, seed=seed, force=force, stripe_cache_size=stripe_cache_size
-        )
-        where = f"in {out}"
-    else:
-        journal = files.paths[files.journal_label]
-        saved = undo_file or journal.with_name(f"{journal.name}.undo")
-        done = replay_in_place(
-            files, saved, era=era, seed=seed, stripe_cache_size=stripe_cache_size
-        )
-        where = f"changed in place; to undo: replay --undo {saved}"
+    with watched("replay") as watch:
+        seen = replace(files, watch=watch)
+        if out is not None:
+            done = replay_to(
+                seen, out, era=era, seed=seed, force=force, stripe_cache_size=stripe_cache_size
+            )
+            where = f"in {out}"
+        else:
+            journal = files.paths[files.journal_label]
+            saved = undo_file or journal.with_name(f"{journal.name}.undo")
+            done = replay_in_place(
+                seen, saved, era=era, seed=seed, stripe_cache_size=stripe_cache_size
+            )
+            where = f"changed in place; to undo: replay --undo {saved}"
     if as_json:
         click.echo(json.dumps(_document(done, where), indent=1))
         return
@@ -101,7 +105,9 @@ def replay(
 
 
 def _dry_run(files: ArrayFiles, era: Era, stripe_cache_size: int) -> Iterator[str]:
-    plan = outline_of(files, era, stripe_cache_size=stripe_cache_size)
+    with watched("replay") as watch:
+        seen = replace(files, watch=watch)
+        plan = outline_of(seen, era, stripe_cache_size=stripe_cache_size)
     yield from plan_lines(plan)
     geometry = files.array.geometry
     replays = replays_of(files, era, stripe_cache_size=stripe_cache_size)

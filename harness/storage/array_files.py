@@ -18,6 +18,7 @@ from harness.recovery.metawise import StripeCacheExhausted
 from harness.recovery.plan import UnreadableTail
 from harness.storage.images import opened_image, read_superblocks
 from harness.storage.read_ahead import ReadAhead
+from harness.storage.watching import Watch, unwatched
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class ArrayFiles:
     array: Array
     paths: Mapping[str, Path]
     journal_label: str
+    watch: Watch = unwatched  # told how far the log is read
 
     @property
     def journal(self) -> Superblock:
@@ -94,9 +96,14 @@ def opened_log(files: ArrayFiles, era: Era) -> Iterator[Log]:
     """Give the journal's log, to be read from its image while the block lasts."""
     superblock = files.journal
     start = superblock.data_offset * SECTOR_BYTES
+    ring_bytes = superblock.data_size * SECTOR_BYTES
+
+    def watch(position: int) -> None:
+        files.watch("reading the log", position, ring_bytes)
+
     with opened_image(files.paths[files.journal_label]) as descriptor:
         yield Log(
-            read_blocks=ReadAhead(descriptor, start).read_blocks,
+            read_blocks=ReadAhead(descriptor, start, watch).read_blocks,
             data_size=superblock.data_size,
             journal_tail=superblock.journal_tail,
             seed=uuid_checksum(superblock.set_uuid),

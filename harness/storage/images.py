@@ -7,7 +7,7 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from harness.crash.states import Survivor, surviving_bytes
@@ -20,6 +20,7 @@ from harness.ondisk.superblock import (
     superblock_places,
 )
 from harness.ondisk.units import SECTOR_BYTES
+from harness.storage.watching import Watch, unwatched
 
 _COPY_BYTES = 1 << 20
 _FICLONE = 0x40049409  # linux/fs.h: share a file's extents
@@ -118,8 +119,13 @@ def merge_extents(extents: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     return merged
 
 
-def copy_sparse(source: Path, target: Path) -> None:
+def copy_sparse(source: Path, target: Path, watch: Watch = unwatched) -> None:
     """Copy a file, holes as holes; extents are shared where the file system can.
+
+    Args:
+        source: the file.
+        target: made, or overwritten.
+        watch: told how far that is.
 
     Raises:
         Unavailable: no space left.
@@ -129,10 +135,11 @@ def copy_sparse(source: Path, target: Path) -> None:
         naming_full_disk(target),
         target.open("wb") as writing,
     ):
+        words = f"copying {source.name}"
         try:
             fcntl.ioctl(writing.fileno(), _FICLONE, reading)
         except OSError:
-            _copy_extents(reading, writing.fileno())
+            _copy_extents(reading, writing.fileno(), lambda at, size: watch(words, at, size))
 
 
 def create_image(path: Path, size_bytes: int) -> None:
@@ -171,7 +178,7 @@ def naming_full_disk(place: Path) -> Iterator[None]:
         raise
 
 
-def _copy_extents(reading: int, writing: int) -> None:
+def _copy_extents(reading: int, writing: int, watch: Callable[[int, int], None]) -> None:
     size = os.fstat(reading).st_size
     os.ftruncate(writing, size)
     for start, length in data_extents(reading, 0, size):
@@ -180,3 +187,4 @@ def _copy_extents(reading: int, writing: int) -> None:
             chunk = os.pread(reading, min(_COPY_BYTES, end - position), position)
             os.pwrite(writing, chunk, position)
             position += len(chunk)
+            watch(position, size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from harness.ondisk.units import BLOCK_BYTES, SECTOR_BYTES, LogSector
 
@@ -10,10 +11,14 @@ LEAST_BYTES = 1 << 16
 
 
 class ReadAhead:
-    """Blocks of a log; *start* is where its sector 0 lies in the file, in bytes."""
+    """Blocks of a log.
 
-    def __init__(self, descriptor: int, start: int) -> None:
+    *start* is where its sector 0 lies in the file, in bytes; *watch* is told where it is read.
+    """
+
+    def __init__(self, descriptor: int, start: int, watch: Callable[[int], None]) -> None:
         self._descriptor = descriptor
+        self._watch = watch
         self._start = start
         self._buffer = bytearray(LEAST_BYTES)
         self._view = memoryview(self._buffer)
@@ -37,6 +42,7 @@ class ReadAhead:
         if wanted > len(self._buffer):
             self._buffer = bytearray(wanted)
             self._view = memoryview(self._buffer)
+        self._watch(offset)
         self._at, self._held = offset, 0
         into = self._view[: max(wanted, LEAST_BYTES)]
         self._held = os.preadv(self._descriptor, [into], self._start + offset)

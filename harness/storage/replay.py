@@ -60,7 +60,7 @@ def replay_to(
     with _folder_to_fill(out) as folder:
         copies = {label: folder / target.name for label, target in targets.items()}
         for label, copy in copies.items():
-            copy_sparse(files.paths[label], copy)
+            copy_sparse(files.paths[label], copy, files.watch)
         with opened_log(files, era) as log, refusing_undefined(files, era):
             done = _carry_out(files, log, copies, seed, stripe_cache_size)
         for label, target in targets.items():

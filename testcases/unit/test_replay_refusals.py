@@ -18,6 +18,7 @@ from harness.storage import replay as replay_module
 from harness.storage.array_files import read_array
 from harness.storage.images import copy_sparse
 from harness.storage.replay import replay_to
+from harness.storage.watching import Watch
 from testcases.independent_geometry import SuperblockFields
 from testcases.unit.written_arrays import (
     WrittenArray,
@@ -339,10 +340,10 @@ def test_output_folder_without_permission(mode: int, below: str) -> None:
 def _fail_on_third_copy(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = iter(range(99))
 
-    def failing(source: Path, target: Path) -> None:
+    def failing(source: Path, target: Path, watch: Watch) -> None:
         if next(calls) == 2:
             raise error
-        copy_sparse(source, target)
+        copy_sparse(source, target, watch)
 
     monkeypatch.setattr(replay_module, "copy_sparse", failing)
 
