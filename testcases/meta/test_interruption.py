@@ -45,7 +45,7 @@ def test_an_interrupted_crash_leaves_nothing(
     command = [sys.executable, "-P", "-m", "tools.cli", "crash", "--kernel", warm, "--seed", "1"]
     with subprocess.Popen(
         [*command, "--steps", "200"], env=environment, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True,
+        stderr=subprocess.STDOUT, text=True, preexec_fn=hear_ctrl_c,
     ) as process:  # fmt: skip
         time.sleep(after_s)
         process.send_signal(number)
@@ -55,6 +55,11 @@ def test_an_interrupted_crash_leaves_nothing(
     assert processes_with(mark) == []
     assert list(temporary.iterdir()) == []
     assert not results.exists() or list(results.iterdir()) == []
+
+
+def hear_ctrl_c() -> None:
+    """Undo what a shell does to its background jobs: they and all below ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def processes_with(mark: str) -> list[str]:
