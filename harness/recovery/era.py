@@ -67,7 +67,7 @@ def _without_data_only(ending: Ending) -> bool:
     return ending.data_only == 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Era:
     """How one generation of ``raid5-cache.c`` recovers, where that changes an outcome."""
 
@@ -81,6 +81,8 @@ class Era:
     knows_flush: bool
     data_only: DataOnly
     reports: bool  # whether the kernel's log tells what was recovered
+    # raid5_run took no notice of a log that could not be loaded (format document, 4.0 step 2).
+    starts_without_log: bool
 
     @property
     def ignored_trailing_bytes(self) -> int:
@@ -92,40 +94,27 @@ class Era:
 # Message: the lines were debug messages until about 4.20 (4.5).
 # fmt: off
 _TABLE = (
-    # name        unit             jump   empty meta when         new log
-    #             bounds               flush  data-only             message
-    ("4.4-rc1",  Unit.STRIPE,        10, _after_two_meta_blocks, NewLog.NOTHING,
-                 Bounds.NONE,         False, DataOnly.NOT_KNOWN,   False),
-    ("4.4",      Unit.STRIPE,        10, _after_two_meta_blocks, NewLog.NOTHING,
-                 Bounds.NONE,         False, DataOnly.NOT_KNOWN,   False),
-    ("4.9",      Unit.STRIPE,        10, _after_one_meta_block,  NewLog.TWO_META_BLOCKS,
-                 Bounds.NONE,         False, DataOnly.NOT_KNOWN,   False),
-    ("4.10",     Unit.META_BLOCK, 10000, _without_data_only,     NewLog.ONE_META_BLOCK,
-                 Bounds.NONE,         False, DataOnly.LOGGED_ANEW, False),
-    ("4.11",     Unit.META_BLOCK, 10000, _without_data_only,     NewLog.ONE_META_BLOCK,
-                 Bounds.NONE,         False, DataOnly.WRITTEN_OUT, False),
-    ("4.12",     Unit.META_BLOCK, 10000, _without_data_only,     NewLog.ONE_META_BLOCK,
-                 Bounds.NONE,         True,  DataOnly.WRITTEN_OUT, True),
-    ("6.1.175",  Unit.META_BLOCK, 10000, _without_data_only,     NewLog.ONE_META_BLOCK,
-                 Bounds.FIT,          True,  DataOnly.WRITTEN_OUT, True),
-    ("6.12.117", Unit.META_BLOCK, 10000, _without_data_only,     NewLog.ONE_META_BLOCK,
-                 Bounds.FIT_AND_HOLD, True,  DataOnly.WRITTEN_OUT, True),
+    # name          unit             jump   empty meta when         new log
+    #   bounds               flush  data-only             message  starts without
+    Era("4.4-rc1",  Unit.STRIPE,        10, _after_two_meta_blocks, NewLog.NOTHING,
+        Bounds.NONE,         False, DataOnly.NOT_KNOWN,   False,   True),
+    Era("4.4",      Unit.STRIPE,        10, _after_two_meta_blocks, NewLog.NOTHING,
+        Bounds.NONE,         False, DataOnly.NOT_KNOWN,   False,   True),
+    Era("4.9",      Unit.STRIPE,        10, _after_one_meta_block,  NewLog.TWO_META_BLOCKS,
+        Bounds.NONE,         False, DataOnly.NOT_KNOWN,   False,   True),
+    Era("4.10",     Unit.META_BLOCK, 10000, _without_data_only,     NewLog.ONE_META_BLOCK,
+        Bounds.NONE,         False, DataOnly.LOGGED_ANEW, False,   False),
+    Era("4.11",     Unit.META_BLOCK, 10000, _without_data_only,     NewLog.ONE_META_BLOCK,
+        Bounds.NONE,         False, DataOnly.WRITTEN_OUT, False,   False),
+    Era("4.12",     Unit.META_BLOCK, 10000, _without_data_only,     NewLog.ONE_META_BLOCK,
+        Bounds.NONE,         True,  DataOnly.WRITTEN_OUT, True,    False),
+    Era("6.1.175",  Unit.META_BLOCK, 10000, _without_data_only,     NewLog.ONE_META_BLOCK,
+        Bounds.FIT,          True,  DataOnly.WRITTEN_OUT, True,    False),
+    Era("6.12.117", Unit.META_BLOCK, 10000, _without_data_only,     NewLog.ONE_META_BLOCK,
+        Bounds.FIT_AND_HOLD, True,  DataOnly.WRITTEN_OUT, True,    False),
 )
 # fmt: on
-ERAS = {
-    name: Era(
-        name=name,
-        unit=unit,
-        sequence_jump=jump,
-        writes_empty_meta=empty_meta,
-        new_log=new_log,
-        bounds=bounds,
-        knows_flush=flush,
-        data_only=data_only,
-        reports=reports,
-    )
-    for name, unit, jump, empty_meta, new_log, bounds, flush, data_only, reports in _TABLE
-}  # fmt: skip
+ERAS = {era.name: era for era in _TABLE}
 NEWEST_ERA = ERAS["6.12.117"]
 
 

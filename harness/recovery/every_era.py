@@ -54,7 +54,7 @@ def recover_in_every_era(
     if metawise:
         together.append(ByMeta(log, places, metawise, stripe_cache_size))
     if stripewise:
-        together.append(ByStripe(log, places, stripewise))
+        together.append(ByStripe(log, places, stripewise, stripe_cache_size))
     done: list[Follower] = []
     waiting = [(tail.position, tail.seq, together)]
     while waiting:

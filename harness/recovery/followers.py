@@ -17,7 +17,7 @@ from harness.recovery.geometry import Geometry
 from harness.recovery.log import Log, LogEnd, Ring, ScannedMeta, UndefinedRecovery
 from harness.recovery.metawise import Analysis, DataOnlyStripe, StripeCacheExhausted
 from harness.recovery.scan import scan_meta
-from harness.recovery.stripewise import read_by_stripe
+from harness.recovery.stripewise import CachedRows, read_by_stripe
 from harness.recovery.written_pages import LastWriters, WriteColumns
 
 _EXAMPLES = 5
@@ -254,9 +254,12 @@ class ByMeta(Follower):
 class ByStripe(Follower):
     """Eras that write each stripe as soon as its pages are verified."""
 
-    def __init__(self, log: Log, geometry: Geometry, eras: tuple[Era, ...]) -> None:
+    def __init__(
+        self, log: Log, geometry: Geometry, eras: tuple[Era, ...], stripe_cache_size: int
+    ) -> None:
         super().__init__(replace(log, era=eras[0]), eras)
         self._geometry = geometry
+        self._rows = CachedRows(geometry, stripe_cache_size)
         self._columns = WriteColumns()
 
     def part(self, meta: MetaBlock, plain: ScannedMeta | None) -> Iterable[Follower]:  # noqa: ARG002
@@ -266,7 +269,7 @@ class ByStripe(Follower):
     def take(self, meta: MetaBlock, plain: ScannedMeta | None) -> LogSector | None:
         """See `Follower.take`."""
         try:
-            scanned = read_by_stripe(self._log, self._geometry, meta, plain)
+            scanned = read_by_stripe(self._log, self._geometry, meta, plain, self._rows)
         except UndefinedRecovery as undefined:
             self.failure = str(undefined)
             return None

@@ -16,7 +16,7 @@ from harness.recovery.log import Ring, ScannedMeta, StripeReplay
 
 DEFAULT_STRIPE_CACHE_SIZE = 256  # NR_STRIPES
 MAX_STRIPE_CACHE_SIZE = 32768  # raid5_set_cache_size refuses more
-_HASH_LOCKS = 8  # NR_STRIPE_HASH_LOCKS
+STRIPE_HASH_LOCKS = 8  # NR_STRIPE_HASH_LOCKS
 _DATA, _PARITY = int(PayloadType.DATA), int(PayloadType.PARITY)
 
 
@@ -48,7 +48,7 @@ class StripeCache:
 
     def __init__(self, size: int) -> None:
         self._size = 0
-        self._free = [0] * _HASH_LOCKS
+        self._free = [0] * STRIPE_HASH_LOCKS
         self._grow_to(size)
 
     @property
@@ -58,14 +58,14 @@ class StripeCache:
 
     def take(self, sector: StripeSector) -> bool:
         """Take a free stripe for *sector*, or say that its list is empty."""
-        if not self._free[_hash(sector)]:
+        if not self._free[stripe_hash(sector)]:
             return False
-        self._free[_hash(sector)] -= 1
+        self._free[stripe_hash(sector)] -= 1
         return True
 
     def give_back(self, sector: StripeSector) -> None:
         """Take note that the stripe of *sector* is free."""
-        self._free[_hash(sector)] += 1
+        self._free[stripe_hash(sector)] += 1
 
     def double(self) -> None:
         """Grow as recovery asks for.
@@ -79,7 +79,7 @@ class StripeCache:
 
     def _grow_to(self, size: int) -> None:
         for number in range(self._size, size):
-            self._free[number % _HASH_LOCKS] += 1
+            self._free[number % STRIPE_HASH_LOCKS] += 1
         self._size = size
 
 
@@ -187,5 +187,6 @@ class Analysis:
             self.on_parity_only(sector)
 
 
-def _hash(sector: StripeSector) -> int:
-    return sector // BLOCK_SECTORS % _HASH_LOCKS
+def stripe_hash(sector: StripeSector) -> int:
+    """Return which of the stripe cache's lists a stripe is on (``stripe_hash_locks_hash``)."""
+    return sector // BLOCK_SECTORS % STRIPE_HASH_LOCKS

@@ -138,7 +138,7 @@ def stream_recovery(
         return _plan_new_log(log, tail)
     geometry = Places(geometry)
     outcome = _Outcome(log, geometry, stripe_cache_size)
-    for scanned in _follow(log, geometry, tail, outcome):
+    for scanned in _follow(log, geometry, tail, outcome, stripe_cache_size):
         outcome.take(scanned)
         yield from outcome.ready()
     data_only = outcome.finish()
@@ -200,10 +200,14 @@ class _Outcome:
 
 
 def _follow(
-    log: Log, geometry: Geometry, tail: MetaBlock, outcome: _Outcome | None
+    log: Log,
+    geometry: Geometry,
+    tail: MetaBlock,
+    outcome: _Outcome | None,
+    stripe_cache_size: int = DEFAULT_STRIPE_CACHE_SIZE,
 ) -> Iterator[ScannedMeta]:
     if log.era.unit is Unit.STRIPE:
-        end = yield from scan_by_stripe(log, geometry, tail)
+        end = yield from scan_by_stripe(log, geometry, tail, stripe_cache_size=stripe_cache_size)
     else:
         end = yield from scan_log(log, tail)
     if outcome is not None:

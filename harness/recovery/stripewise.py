@@ -2,25 +2,21 @@
 
 Mirrors ``r5l_recovery_flush_one_stripe`` and ``r5l_recovery_flush_one_meta``; format document,
 section 4.3. The code trusts the log: where it would leave the meta block, or use a page that it
-could not read, there is no outcome to predict and `UndefinedRecovery` says so.
+could not read, there is no outcome to predict and `UndefinedRecovery` says so. Everything else that
+it reads differently from what was meant has one, and that is followed here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+import struct
+from collections import OrderedDict
+from collections.abc import Generator
 from dataclasses import replace
 
-from harness.ondisk.log import (
-    HEADER_BYTES,
-    BrokenPayload,
-    DataPayload,
-    MetaBlock,
-    ParityPayload,
-    PayloadType,
-    parse_payload,
-)
+from harness.ondisk.log import HEADER_BYTES, PAGE_PAYLOAD_BYTES, MetaBlock, PayloadType
 from harness.ondisk.units import BLOCK_BYTES, BLOCK_SECTORS, ArraySector, LogSector, StripeSector
 from harness.recovery.geometry import Geometry
+from harness.recovery.layout import Row
 from harness.recovery.log import (
     Entry,
     Log,
@@ -31,18 +27,55 @@ from harness.recovery.log import (
     StripeReplay,
     UndefinedRecovery,
 )
-from harness.recovery.plain_metas import read_plain_meta
-from harness.recovery.scan import (
-    beyond_block,
-    entries_of,
-    next_meta,
-    page_fault,
-    stored_checksum,
+from harness.recovery.metawise import (
+    DEFAULT_STRIPE_CACHE_SIZE,
+    STRIPE_HASH_LOCKS,
+    stripe_hash,
 )
+from harness.recovery.plain_metas import read_plain_meta
+from harness.recovery.scan import beyond_block, next_meta, page_fault, stored_checksum
+
+_DESCRIPTOR = struct.Struct("<HHIQ")  # type, flags, size, location
+
+
+class CachedRows:
+    """Where the stripes that are in the stripe cache have their parity, as far as it knows.
+
+    A DATA whose location lies in another stripe moves ``pd_idx`` and ``qd_idx`` of the stripe that
+    it is read into (``raid5_compute_sector`` sets them), and a stripe that is found again in the
+    cache still has them so. Stripes are given up by hash, the one first that was used longest ago.
+    """
+
+    def __init__(self, geometry: Geometry, stripe_cache_size: int) -> None:
+        self._geometry = geometry
+        self._rows: list[OrderedDict[int, Row]] = [OrderedDict() for _ in range(STRIPE_HASH_LOCKS)]
+        self._room = [
+            stripe_cache_size // STRIPE_HASH_LOCKS
+            + (number < stripe_cache_size % STRIPE_HASH_LOCKS)
+            for number in range(STRIPE_HASH_LOCKS)
+        ]
+
+    def get(self, sector: StripeSector) -> Row:
+        """Return a stripe's row (``raid5_get_active_stripe``)."""
+        rows = self._rows[stripe_hash(sector)]
+        if (row := rows.pop(sector, None)) is None:
+            if len(rows) >= self._room[stripe_hash(sector)]:
+                rows.popitem(last=False)
+            row = self._geometry.row_at(sector)
+        rows[sector] = row
+        return row
+
+    def move(self, sector: StripeSector, row: Row) -> None:
+        """Take note that the stripe, got before, now has its parity as in *row*."""
+        self._rows[stripe_hash(sector)][sector] = row
 
 
 def scan_by_stripe(
-    log: Log, geometry: Geometry, tail: MetaBlock
+    log: Log,
+    geometry: Geometry,
+    tail: MetaBlock,
+    *,
+    stripe_cache_size: int = DEFAULT_STRIPE_CACHE_SIZE,
 ) -> Generator[ScannedMeta, None, LogEnd]:
     """Yield each meta block from *tail* on with the stripes that are written for it.
 
@@ -51,9 +84,10 @@ def scan_by_stripe(
     Raises:
         UndefinedRecovery: see above.
     """
+    rows = CachedRows(geometry, stripe_cache_size)
     position, seq = tail.position, tail.seq
     while not isinstance(meta := next_meta(log, position, seq), LogEnd):
-        scanned = read_by_stripe(log, geometry, meta, read_plain_meta(log, meta))
+        scanned = read_by_stripe(log, geometry, meta, read_plain_meta(log, meta), rows)
         yield scanned
         if scanned.dropped is not None:
             return LogEnd(position, seq, None, scanned.dropped)
@@ -63,7 +97,7 @@ def scan_by_stripe(
 
 
 def read_by_stripe(
-    log: Log, geometry: Geometry, meta: MetaBlock, plain: ScannedMeta | None
+    log: Log, geometry: Geometry, meta: MetaBlock, plain: ScannedMeta | None, rows: CachedRows
 ) -> ScannedMeta:
     """Return one meta block with the stripes that are written for it.
 
@@ -72,13 +106,17 @@ def read_by_stripe(
         geometry: of the array.
         meta: to be read by the rules of these eras,
         plain: unless it is plain and each of its stripes has its data and then its parity.
+        rows: what the stripe cache knows by now.
 
     Raises:
         UndefinedRecovery: see above.
     """
     replays = None if plain is None else _closed_stripes(plain, geometry, log.ring)
     if plain is None or replays is None:
-        return _Reader(log, geometry, meta).read()
+        return _Reader(log, geometry, meta, rows).read()
+    for replay in replays:
+        rows.get(replay.stripe)
+        rows.move(replay.stripe, geometry.row_at(replay.stripe))  # its data has put it right
     return replace(plain, replays=tuple(replays))
 
 
@@ -110,10 +148,11 @@ def _closed_stripes(
 class _Reader:
     """Reads one meta block; the position in it moves as that of the kernel does."""
 
-    def __init__(self, log: Log, geometry: Geometry, meta: MetaBlock) -> None:
+    def __init__(self, log: Log, geometry: Geometry, meta: MetaBlock, rows: CachedRows) -> None:
         self._log = log
         self._geometry = geometry
         self._meta = meta
+        self._rows = rows
         self._offset = HEADER_BYTES
         self._pages_at = log.ring.add(meta.position, BLOCK_SECTORS)
         self._loaded = BLOCK_SECTORS
@@ -135,47 +174,37 @@ class _Reader:
 
     def _read_stripe(self) -> StripeReplay | Mismatch:
         """Collect descriptors up to the PARITY that closes a stripe, then verify their pages."""
-        stripe: StripeSector | None = None
-        row = self._geometry.row_at(StripeSector(0))
+        # Whatever its type, the first location is taken for an array sector.
+        _, _, location = self._descriptor()
+        stripe = self._geometry.place(ArraySector(location)).sector
+        row = self._rows.get(stripe)
         found: dict[int, tuple[LogSector, int]] = {}  # device -> page, checksum; the last one wins
-        for offset, payload in self._payloads():
-            if stripe is None:
-                # Whatever its type, the first location is taken for an array sector.
-                stripe = self._geometry.place(ArraySector(payload.location)).sector
-                row = self._geometry.row_at(stripe)
-            if isinstance(payload, DataPayload):
-                place = self._geometry.place(payload.location)
-                # raid5_compute_sector also moves the parity of the stripe that it is given.
+        kind = -1
+        while kind != PayloadType.PARITY:
+            kind, size, location = self._descriptor()
+            if kind == PayloadType.DATA:
+                place = self._geometry.place(ArraySector(location))
                 row = self._geometry.row_at(place.sector)
+                self._rows.move(stripe, row)
                 devices: tuple[int, ...] = (place.device,)
-            else:
+            else:  # everything else is read as parity, and only PARITY closes the stripe
                 devices = tuple(d for d in (row.pd_idx, row.qd_idx) if d is not None)
             at = self._pages_at
+            self._entries.append((min(kind, int(PayloadType.PARITY)), location, at))
             for number, device in enumerate(devices):
-                found[device] = (at, stored_checksum(self._meta, offset, number))
+                found[device] = (at, stored_checksum(self._meta, self._offset, number))
                 at = self._log.ring.add(at, BLOCK_SECTORS)
             self._loaded += BLOCK_SECTORS * len(devices)
-            self._pages_at = self._log.ring.add(self._pages_at, payload.size)
-            if isinstance(payload, ParityPayload):
-                return self._verified(stripe, found)
-        raise beyond_block(self._meta, self._offset)
+            self._pages_at = self._log.ring.add(self._pages_at, size)
+            self._offset += PAGE_PAYLOAD_BYTES + 4 * (size // BLOCK_SECTORS)
+        return self._verified(stripe, found)
 
-    def _payloads(self) -> Iterator[tuple[int, DataPayload | ParityPayload]]:
-        while self._offset < self._meta.meta_size:
-            parsed = parse_payload(self._meta.block, self._offset, BLOCK_BYTES, clip=True)
-            if isinstance(parsed, BrokenPayload):
-                raise beyond_block(self._meta, self._offset)
-            payload, length = parsed
-            if not isinstance(payload, DataPayload | ParityPayload) or payload.size < BLOCK_SECTORS:
-                raise UndefinedRecovery(
-                    f"meta block {self._meta.seq} at log sector {self._meta.position}: this era's"
-                    f" kernel misreads the descriptor at byte {self._offset}, so its outcome"
-                    " cannot be told"
-                )
-            self._entries += entries_of(payload, self._pages_at)
-            offset = self._offset
-            self._offset += length
-            yield offset, payload
+    def _descriptor(self) -> tuple[int, int, int]:
+        """Return type, size and location of what lies at the offset, be it behind meta_size."""
+        if self._offset + _DESCRIPTOR.size > BLOCK_BYTES:
+            raise beyond_block(self._meta, self._offset)
+        kind, _, size, location = _DESCRIPTOR.unpack_from(self._meta.block, self._offset)
+        return kind, size, location
 
     def _verified(
         self, stripe: StripeSector, found: dict[int, tuple[LogSector, int]]

@@ -112,6 +112,12 @@ def opened_log(files: ArrayFiles, era: Era) -> Iterator[Log]:
         )
 
 
+def unreadable_tail(label: str, unreadable: Exception, era: Era) -> BadImage:
+    """Return the error that says what the kernel does where the log's first block is missing."""
+    does = "start the array without its log" if era.starts_without_log else "refuse to start it"
+    return BadImage(f"{label}: {unreadable}; the kernel would {does}")
+
+
 @contextlib.contextmanager
 def refusing_undefined(files: ArrayFiles, era: Era) -> Iterator[None]:
     """Turn what has no outcome to replay into one clear error about the journal."""
@@ -119,9 +125,7 @@ def refusing_undefined(files: ArrayFiles, era: Era) -> Iterator[None]:
     try:
         yield
     except UnreadableTail as unreadable:
-        raise BadImage(
-            f"{label}: {unreadable}; the kernel would refuse to start the array"
-        ) from unreadable
+        raise unreadable_tail(label, unreadable, era) from unreadable
     except StripeCacheExhausted as exhausted:
         raise BadImage(f"{label}: {exhausted}; the kernel would give up") from exhausted
     except UndefinedRecovery as undefined:

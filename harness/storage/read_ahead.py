@@ -35,8 +35,8 @@ class ReadAhead:
         if inside < 0 or inside + wanted > self._held:
             self._fill(position * SECTOR_BYTES, wanted)
             inside = 0
-        end = min(inside + wanted, self._held // BLOCK_BYTES * BLOCK_BYTES)
-        return self._view[inside:end]
+        whole = (self._held - inside) // BLOCK_BYTES * BLOCK_BYTES
+        return self._view[inside : inside + min(wanted, whole)]
 
     def _fill(self, offset: int, wanted: int) -> None:
         if wanted > len(self._buffer):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from harness.errors import BadImage
 from harness.ondisk.log import Rejected
 from harness.ondisk.units import BLOCK_BYTES, BLOCK_SECTORS, LogSector
 from harness.recovery.era import Era
@@ -14,7 +13,7 @@ from harness.recovery.followers import Recovery
 from harness.recovery.leftovers import MAGIC_BYTES, Leftovers
 from harness.recovery.log import Log
 from harness.recovery.plan import plan_recovery
-from harness.storage.array_files import ArrayFiles, opened_log
+from harness.storage.array_files import ArrayFiles, opened_log, unreadable_tail
 from harness.storage.ring_blocks import stretches
 from harness.verdict.diagnosis import Reading
 
@@ -60,9 +59,7 @@ def _recover(
     try:
         return recover_in_every_era(log, files.array.geometry, stripe_cache_size=stripe_cache_size)
     except UnreadableTailBlock as unreadable:
-        raise BadImage(
-            f"{files.journal_label}: {unreadable}; the kernel would refuse to start the array"
-        ) from unreadable
+        raise unreadable_tail(files.journal_label, unreadable, log.era) from unreadable
 
 
 def survey(files: ArrayFiles, log: Log, live: tuple[int, int] | None, into: Leftovers) -> None:

@@ -42,6 +42,7 @@ class Guest:
         self._agent = agent
         self._sockets = sockets
         self.console = console
+        self._monitor: QEMUMonitorProtocol | None = None
         self.commands: list[CommandResult] = []  # every command run, for the evidence
 
     @property
@@ -92,16 +93,26 @@ class Guest:
         return list(self.call("kernel_log", since=since)["lines"])
 
     def qmp(self, command: str, **arguments: object) -> Any:
-        """Have QEMU itself do something; one connection for each call, they are rare."""
-        monitor = QEMUMonitorProtocol(str(self._sockets.qmp))
+        """Have QEMU itself do something, over one connection for all calls.
+
+        An event that QEMU sends while a connection is made fails it, and connecting anew for each
+        call meets the one that ends a migration now and then.
+        """
         try:
-            monitor.connect()
-            return monitor.cmd(command, **arguments)
+            if self._monitor is None:
+                monitor = QEMUMonitorProtocol(str(self._sockets.qmp))
+                monitor.connect()
+                self._monitor = monitor
+            return self._monitor.cmd(command, **arguments)
         except (QMPError, OSError) as error:
             raise HarnessError(f"QEMU: {command}: {error}") from error
-        finally:
+
+    def close(self) -> None:
+        """Close the connection to QEMU's monitor, if there is one; QEMU stays as it is."""
+        if self._monitor is not None:
             with contextlib.suppress(QMPError, OSError):
-                monitor.close()
+                self._monitor.close()
+            self._monitor = None
 
     def stop_cpus(self) -> None:
         """Halt the guest between two instructions; disks keep what they were given."""
@@ -140,7 +151,8 @@ def running_guest(
                 )
                 try:
                     agent.call("ping", answer_within_s=deadline_s)
-                    yield Guest(process, agent, sockets, console)
+                    with contextlib.closing(Guest(process, agent, sockets, console)) as guest:
+                        yield guest
                 finally:
                     agent.close()
             except (PortClosed, AnswerLate) as silence:
