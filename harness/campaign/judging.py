@@ -218,11 +218,15 @@ def _logged_array(before: ArrayFiles, log: Log, recorded: Recorded) -> LoggedArr
         pages = logged.page(position, near=meta.issued)
         return next((p for p in pages if page_checksum(log.seed, p) == checksum), None)
 
+    metas = logged.metas(before=recorded.cut)
+    newest = max((each.meta.seq for each in metas), default=0)
+    every = logged.metas(before=recorded.trace.events[-1].sequence + 1)
     return LoggedArray(
         ring=log.ring,
         geometry=before.array.geometry,
         workload=recorded.workload,
-        metas=logged.metas(before=recorded.cut),
+        metas=metas,
+        numbered=[each for each in every if each.meta.seq <= newest],
         strays=tuple(logged.strays(ring_sectors=log.ring.size, before=recorded.cut)),
         member_writes=tuple(member_writes()),
         page=page,

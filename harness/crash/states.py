@@ -107,7 +107,7 @@ def crash_state(trace: Trace, cut: int, loss: Loss, *, seed: int) -> CrashState:
             elif loss is Loss.ALL:
                 ranges = ()
             else:
-                ranges = _surviving_part(write.issue, disk.logical_block_bytes, choice)
+                ranges = surviving_part(write.issue, disk.logical_block_bytes, choice)
             lost += not ranges
             torn += bool(ranges) and ranges != whole
             if ranges:
@@ -135,7 +135,7 @@ def _fate(issue: Issue, completed: int | None, cache: Cache, flushed_before: int
     return Fate.CACHED
 
 
-def _surviving_part(issue: Issue, block_bytes: int, choice: random.Random) -> Ranges:
+def surviving_part(issue: Issue, block_bytes: int, choice: random.Random) -> Ranges:
     """Choose: a third lost, a third whole, a third torn.
 
     A torn write has lost its end, its beginning, or any of its pieces; the pieces are logical

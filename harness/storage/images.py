@@ -7,7 +7,7 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from harness.crash.states import Survivor, surviving_bytes
@@ -89,6 +89,15 @@ def read_superblocks(paths: Sequence[Path]) -> dict[str, Superblock]:
             raise BadInput(f"{path}: is given twice")
         found[str(path)] = read_superblock(path)
     return found
+
+
+def reading(descriptors: Mapping[str, int]) -> Callable[[str, int, int], bytes]:
+    """Return a function that reads images by their labels."""
+
+    def read(label: str, offset: int, length: int) -> bytes:
+        return os.pread(descriptors[label], length, offset)
+
+    return read
 
 
 def data_extents(descriptor: int, start: int, end: int) -> Iterator[tuple[int, int]]:

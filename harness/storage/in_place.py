@@ -8,10 +8,10 @@ from pathlib import Path
 
 from harness.errors import BadInput
 from harness.recovery.era import Era
+from harness.recovery.image_writes import Barrier, ImageWrite, RecoveryWrites
 from harness.recovery.metawise import DEFAULT_STRIPE_CACHE_SIZE
 from harness.storage.array_files import ArrayFiles, opened_log, refusing_undefined
-from harness.storage.image_writes import Barrier, ImageWrite, RecoveryWrites
-from harness.storage.images import naming_full_disk, opened_image
+from harness.storage.images import naming_full_disk, opened_image, reading
 from harness.storage.replay import Replayed, replayed
 from harness.storage.undo_file import SavedFile, UndoWriter
 
@@ -51,7 +51,11 @@ def replay_in_place(
         )
         try:
             for write in RecoveryWrites(
-                files, log, descriptors, seed=seed, stripe_cache_size=stripe_cache_size
+                files.array,
+                log,
+                reading(descriptors),
+                seed=seed,
+                stripe_cache_size=stripe_cache_size,
             ):
                 if isinstance(write, ImageWrite):
                     old = os.pread(descriptors[write.label], len(write.data), write.offset)
@@ -61,7 +65,11 @@ def replay_in_place(
             writer.discard()
             raise
         writes = RecoveryWrites(
-            files, log, descriptors, seed=seed, stripe_cache_size=stripe_cache_size
+            files.array,
+            log,
+            reading(descriptors),
+            seed=seed,
+            stripe_cache_size=stripe_cache_size,
         )
         with naming_full_disk(undo):
             for write in writes:

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from harness.errors import BadInput
 from harness.recovery.era import Era
+from harness.recovery.image_writes import ImageWrite, OutsideWrite, RecoveryWrites
 from harness.recovery.log import Log
 from harness.recovery.metawise import DEFAULT_STRIPE_CACHE_SIZE
 from harness.recovery.plan import RecoveryPlan
 from harness.storage.array_files import ArrayFiles, opened_log, refusing_undefined
-from harness.storage.image_writes import ImageWrite, OutsideWrite, RecoveryWrites
-from harness.storage.images import copy_sparse, naming_full_disk, opened_image
+from harness.storage.images import copy_sparse, naming_full_disk, opened_image, reading
 
 _CANNOT_WRITE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP}
 
@@ -77,7 +77,11 @@ def _carry_out(
             for label, path in copies.items()
         }
         writes = RecoveryWrites(
-            files, log, descriptors, seed=seed, stripe_cache_size=stripe_cache_size
+            files.array,
+            log,
+            reading(descriptors),
+            seed=seed,
+            stripe_cache_size=stripe_cache_size,
         )
         for write in writes:
             if isinstance(write, ImageWrite):

@@ -55,6 +55,9 @@ class LoggedArray:
     geometry: Geometry
     workload: Workload
     metas: Sequence[LoggedMeta]  # all that were logged before the cut, by seq
+    # With those between them that are issued later: requests overtake each other on their way to
+    # the disk, above all at the end of the ring, where the next one has a lower sector.
+    numbered: Sequence[LoggedMeta]
     strays: Sequence[Stray]  # blocks written to the log that no meta block explains
     member_writes: Sequence[MemberWrite]  # to the data areas, from the workload to the cut
     page: LoggedPage
@@ -212,7 +215,7 @@ def _stray_finding(strays: Sequence[Stray]) -> Finding:
 def _judge_ring(array: LoggedArray) -> list[Finding]:
     """Each meta block follows on the one before, but for a new start, which is an empty one."""
     findings = []
-    for before, after in pairwise(array.metas):
+    for before, after in pairwise(array.numbered):
         if after.meta.meta_size == HEADER_BYTES and after.meta.seq != before.meta.seq + 1:
             continue  # an assembly or the creation jumps ahead and begins with an empty meta
         wanted = array.ring.add(before.meta.position, BLOCK_SECTORS + _page_sectors(before.meta))

@@ -203,6 +203,23 @@ def test_a_member_write_without_its_record_is_red(case: Case, tmp_path: Path) ->
     )
     assert_red(verdict, "journal truth")
     assert any("without a record of that page" in f.what for f in verdict.findings)
+    assert any("does not follow on" in f.what for f in verdict.findings)
+
+
+def test_a_meta_block_that_was_overtaken_by_the_next_one_is_no_gap(
+    case: Case, tmp_path: Path
+) -> None:
+    """Requests reach a disk in any order: the power may go between the later and the earlier."""
+    trace = case.run.recording.trace
+    logged = journal_writes(case)
+    late = logged[len(logged) // 2]
+    events = [event for event in trace.events if event is not late]
+    last = events[-1].sequence
+    moved = replace(trace, events=(*events, replace(late, sequence=last + 1)))
+    verdict = case.judge_tampered(tmp_path, recorded=replace(recorded(case), trace=moved))
+    # Its pages had to be there before the members were written: this is red, and for that alone.
+    assert_red(verdict, "journal truth")
+    assert not any("does not follow on" in f.what for f in verdict.findings)
 
 
 def test_a_meta_block_with_a_wrong_checksum_is_red_wherever_it_is(

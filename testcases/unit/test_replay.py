@@ -9,8 +9,8 @@ import pytest
 
 from harness.ondisk.units import StripeSector
 from harness.recovery.era import NEWEST_ERA
+from harness.recovery.image_writes import OutsideWrite
 from harness.storage.array_files import read_array
-from harness.storage.image_writes import OutsideWrite
 from harness.storage.plans import plan_of
 from harness.storage.replay import Replayed, replay_to
 from testcases.independent_geometry import LAYOUTS, SuperblockFields

@@ -6,9 +6,8 @@ the next is taken, since what a data-only stripe becomes depends on what the mem
 
 from __future__ import annotations
 
-import os
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,9 +16,12 @@ from harness.ondisk.log import build_meta_block
 from harness.ondisk.superblock import SUPERBLOCK_BYTES, with_journal_tail, written_bytes
 from harness.ondisk.units import BLOCK_BYTES, BLOCK_SECTORS, SECTOR_BYTES, LogSector, StripeSector
 from harness.recovery.log import Log
+from harness.recovery.members import Array
 from harness.recovery.plan import RecoveryPlan, rewritten_block, stream_recovery
 from harness.recovery.write_out import write_out
-from harness.storage.array_files import ArrayFiles
+
+ReadImage = Callable[[str, int, int], bytes]
+"""Reads an image, named by its label, at an offset so many bytes."""
 
 
 class ImageWrite(NamedTuple):
@@ -48,9 +50,9 @@ class RecoveryWrites:
 
     def __init__(
         self,
-        files: ArrayFiles,
+        array: Array,
         log: Log,
-        descriptors: Mapping[str, int],
+        read: ReadImage,
         *,
         seed: int,
         stripe_cache_size: int,
@@ -58,21 +60,23 @@ class RecoveryWrites:
         """Prepare.
 
         Args:
-            files: the array; its journal is read through *log*.
+            array: with its journal, which is read through *log*.
             log: not changed before the last pages of the members were taken.
-            descriptors: where the members' old contents are read, by label.
+            read: gives the members' old contents.
             seed: the sequence number is drawn from it where the kernel draws one.
             stripe_cache_size: of the array, in stripes.
         """
-        self._files = files
+        assert array.journal is not None  # nothing to recover from otherwise
+        self._array = array
+        self._journal = array.journal
         self._log = log
-        self._descriptors = descriptors
+        self._read = read
         self._seed = seed
         self._stripe_cache_size = stripe_cache_size
-        self._member_sectors = files.array.geometry.member_sectors
+        self._member_sectors = array.geometry.member_sectors
         self._homes = {  # by device: each image, and where in it the data area begins
             device: [(label, self._offset(label, 0)) for label in labels]
-            for device, labels in files.array.members.items()
+            for device, labels in array.members.items()
         }
         self.plan: RecoveryPlan | None = None
         self.pages = 0  # written to members
@@ -81,7 +85,7 @@ class RecoveryWrites:
     def __iter__(self) -> Iterator[ImageWrite | Barrier]:
         """Yield members' pages, then the log's blocks, then the journal's superblock."""
         stream = stream_recovery(
-            self._log, self._files.array.geometry, stripe_cache_size=self._stripe_cache_size
+            self._log, self._array.geometry, stripe_cache_size=self._stripe_cache_size
         )
         while True:
             try:
@@ -96,7 +100,7 @@ class RecoveryWrites:
         self.plan = plan
         yield Barrier()
         for position, block in self._log_blocks(plan):
-            label = self._files.journal_label
+            label = self._journal
             yield ImageWrite(label, self._offset(label, position), block)
         yield Barrier()
         yield self._superblock(plan)
@@ -105,7 +109,7 @@ class RecoveryWrites:
     def _logged(self, position: LogSector) -> bytes:
         page = self._log.read_block(position)
         if page is None:
-            raise BadImage(f"{self._files.journal_label}: changed while it was read")
+            raise BadImage(f"{self._journal}: changed while it was read")
         return page
 
     def _to_member(self, device: int, sector: StripeSector, page: bytes) -> list[ImageWrite]:
@@ -119,20 +123,20 @@ class RecoveryWrites:
     def _write_out(
         self, sector: StripeSector, sources: Mapping[int, LogSector]
     ) -> Iterator[ImageWrite]:
-        geometry = self._files.array.geometry
+        geometry = self._array.geometry
         new = {device: self._logged(source) for device, source in sources.items()}
         if sector + BLOCK_SECTORS > self._member_sectors:
             self.outside.extend(OutsideWrite(device, sector) for device in new)
             return
 
         def read_old(device: int) -> bytes:
-            label = self._files.array.members[device][0]
-            return os.pread(self._descriptors[label], BLOCK_BYTES, self._offset(label, sector))
+            label = self._array.members[device][0]
+            return self._read(label, self._offset(label, sector), BLOCK_BYTES)
 
         pages = write_out(
             geometry, geometry.row_at(sector), new, read_old,
-            unreadable=self._files.array.unreadable_at(sector),
-            synced=sector < self._files.array.resync_offset,
+            unreadable=self._array.unreadable_at(sector),
+            synced=sector < self._array.resync_offset,
         )  # fmt: skip
         for device, page in pages.items():
             yield from self._to_member(device, sector, page)
@@ -176,10 +180,10 @@ class RecoveryWrites:
         return build_meta_block(seed=self._log.seed, seq=seq, position=position)
 
     def _superblock(self, plan: RecoveryPlan) -> ImageWrite:
-        journal = self._files.journal
+        journal = self._array.superblocks[self._journal]
         used = min(written_bytes(journal), SUPERBLOCK_BYTES)
         content = with_journal_tail(journal, plan.journal_tail)[:used]
-        return ImageWrite(self._files.journal_label, journal.at * SECTOR_BYTES, content)
+        return ImageWrite(self._journal, journal.at * SECTOR_BYTES, content)
 
     def _offset(self, label: str, sector: int) -> int:
-        return (self._files.array.superblocks[label].data_offset + sector) * SECTOR_BYTES
+        return (self._array.superblocks[label].data_offset + sector) * SECTOR_BYTES
