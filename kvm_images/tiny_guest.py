@@ -37,6 +37,9 @@ _AGENT_FILES = (
     "harness/__init__.py",
     "harness/crash/__init__.py",
     "harness/crash/pattern.py",
+    "kvm_images/__init__.py",
+    "kvm_images/guest/__init__.py",
+    "kvm_images/guest/recovering.py",
 )
 
 

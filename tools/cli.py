@@ -23,6 +23,10 @@ VERSION = "0.1.0"
 
 SUBCOMMANDS = {
     "crash": ("tools.crash:crash", "Cut an array's power, let a real kernel recover, compare."),
+    "explore": (
+        "tools.explore:explore_command",
+        "Let the kernel recover many crash states of one recording.",
+    ),
     "dump": ("tools.dump:dump", "Print a write journal: text, JSON or a map."),
     "check": (
         "tools.check:check",

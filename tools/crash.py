@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 import shutil
 import sys
@@ -16,34 +15,16 @@ import click
 from harness.campaign.crash import DEFAULT_STEPS, CrashOptions, CrashRun, CutChoice, run_crash
 from harness.campaign.evidence import Evidence, keep, new_evidence, verdict_document
 from harness.crash.states import Loss
-from harness.crash.trace import Cache
 from harness.errors import EXIT_DIFFERS, BadInput, HarnessError, Unavailable
-from harness.md.shape import JournalMode, build_shape
 from harness.storage.directories import results_root
 from harness.verdict.verdict import Outcome, Verdict
 from kvm_images.kernels import Kernel
 from tools.crash_report import failure_lines, report_lines
 from tools.guest_options import era_of, find_kernel, guest_image, kernel_options
 from tools.progress import Say, progress
+from tools.shape_options import chosen_shape, shape_options
 
-_SIZE = re.compile(r"(\d+)\s*([kmg]?)(?:i?b)?", re.IGNORECASE)
 _LEAST_FREE_BYTES = 1 << 20
-_UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
-
-
-class SizeType(click.ParamType[Any]):
-    """A size in bytes: ``65536``, ``64K``, ``8M``."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return the bytes."""
-        if isinstance(value, int):
-            return value
-        match = _SIZE.fullmatch(str(value).strip())
-        if match is None:
-            self.fail(f"{value!r} is no size; wanted a number with K, M or G", param, ctx)
-        return int(match[1]) * _UNITS[match[2].lower()]
 
 
 class CutType(click.ParamType[Any]):
@@ -67,24 +48,9 @@ class CutType(click.ParamType[Any]):
         )
 
 
-_CACHES = click.Choice([cache.value for cache in Cache])
-
-
 @click.command()
 @kernel_options
-@click.option("--level", type=click.Choice(["4", "5", "6"]), default="5", show_default=True)
-@click.option("--members", type=int, help="Default: 3, on RAID-6 4.")
-@click.option("--chunk", type=SizeType(), default="64K", show_default=True)
-@click.option("--layout", help="As mdadm spells it; default: mdadm's own.")
-@click.option("--journal-size", type=SizeType(), default="8M", show_default=True)
-@click.option(
-    "--mode",
-    type=click.Choice([mode.value for mode in JournalMode]),
-    default=JournalMode.WRITE_THROUGH.value,
-    show_default=True,
-)
-@click.option("--member-cache", type=_CACHES, default=Cache.WRITE_BACK.value, show_default=True)
-@click.option("--journal-cache", type=_CACHES, default=Cache.WRITE_BACK.value, show_default=True)
+@shape_options
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Default: by the clock.")
 @click.option(
     "--cut",
@@ -117,14 +83,6 @@ def crash(
     modules: Path | None,
     replaced: tuple[Path, ...],
     accel: str,
-    level: str,
-    members: int | None,
-    chunk: int,
-    layout: str | None,
-    journal_size: int,
-    mode: str,
-    member_cache: str,
-    journal_cache: str,
     seed: int | None,
     cut: CutChoice | None,
     lose: str,
@@ -133,19 +91,16 @@ def crash(
     keep_always: bool,
     strict: bool,
     as_json: bool,
+    **shape_given: Any,
 ) -> int:
     """Build an array, write to it, cut its power, let a real kernel recover, and compare.
 
     Exit status: 0 the kernel and the model agree, 1 they differ, 2 misuse, 3 the guest was lost.
     """
-    shape = build_shape(
-        level=int(level), members=members, chunk_bytes=chunk, layout=layout,
-        journal_bytes=journal_size, mode=JournalMode(mode), member_cache=Cache(member_cache),
-        journal_cache=Cache(journal_cache),
-    )  # fmt: skip
+    shape = chosen_shape(**shape_given)
     seed = time.time_ns() // 1_000_000 % 10_000_000 if seed is None else seed
     repeat = _command_to_repeat(seed)
-    name = f"crash-raid{level}-{shape.members}-{mode}-seed{seed}"
+    name = f"crash-raid{shape.level:d}-{shape.members}-{shape.mode.value}-seed{seed}"
     with progress("crash") as say:
         kernel = find_kernel(kernel_name, modules, replaced, say=say)
         options = CrashOptions(

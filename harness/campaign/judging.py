@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +16,11 @@ from harness.crash.workload import Workload
 from harness.hosts.host import CommandResult
 from harness.md.shape import member_name
 from harness.ondisk.log import page_checksum
+from harness.ondisk.superblock import Superblock
 from harness.ondisk.units import BLOCK_BYTES, SECTOR_BYTES, LogSector, StripeSector
+from harness.recovery.geometry import Geometry
 from harness.recovery.log import Log, ScannedMeta
+from harness.recovery.members import Array
 from harness.recovery.plan import RecoveryPlan
 from harness.recovery.write_out import parity_of
 from harness.storage.array_files import ArrayFiles, opened_log
@@ -61,11 +64,12 @@ def judge(
     folder: Path,
 ) -> Verdict:
     """Judge one recovered crash state; *folder* holds the images before, predicted and after."""
-    up = (judge_available(before, recovered), judge_alive(recovered, recorded.kernel_log))
+    up = (judge_available(before.array, recovered), judge_alive(recovered, recorded.kernel_log))
     if any(judgement.findings for judgement in up) and not recovered.settled:
         return verdict_of(up)
     with opened_log(before, replayed.era) as log:
-        logged = _logged_array(before, log, recorded)
+        journal = Path(before.journal_label).stem
+        logged = logged_array(before.array, before.journal, journal, log, recorded)
         truth = judge_journal_truth(logged, metas, replayed.plan, recovered.kernel_log)
     # The likeliest cause first: what a wrong record leads to on the members is only a consequence.
     return verdict_of((*up, truth, *judge_images(before, replayed, folder)))
@@ -90,25 +94,26 @@ def judge_images(
         journal = triples[before.journal_label]
         return (
             judge_members(before.array.geometry, members),
-            _judge_journal(journal, replayed.plan, log, before, members),
+            judge_journal_image(journal, replayed.plan, log, before.array.geometry, members),
         )
 
 
-def judge_available(before: ArrayFiles, recovered: Recovered) -> Judgement:
+def judge_available(array: Array, recovered: Recovered) -> Judgement:
     """Judge that the complete array assembles without ``--force`` (DESIGN.md section 6, 8)."""
     oracle = "available"
     command = recovered.assembled
     findings = []
     if command.status not in (0, None) and not command.missed_deadline:
-        superblocks = before.array.superblocks.values()
+        superblocks = array.superblocks.values()
         members = [s.events for s in superblocks if not s.is_journal]
+        journal = max((s.events for s in superblocks if s.is_journal), default=0)
         facts = {
-            "journal_events_ahead": before.journal.events - max(members),
+            "journal_events_ahead": journal - max(members),
             "member_events_apart": max(members) - min(members),
         }
         details = (
             *command.output.strip().splitlines(),
-            f"events: journal {before.journal.events}, members {members}",
+            f"events: journal {journal}, members {members}",
         )
         findings.append(Finding(oracle, str(command), details, facts))
     return Judgement(oracle, ("assembled by mdadm without --force",), tuple(findings))
@@ -149,17 +154,25 @@ def judge_alive(recovered: Recovered, while_writing: Sequence[str] = ()) -> Judg
     return Judgement(oracle, compared, tuple(findings))
 
 
-def _judge_journal(
+def judge_journal_image(
     journal: ImageTriple,
     plan: RecoveryPlan,
     log: Log,
-    before: ArrayFiles,
-    members: dict[int, list[ImageTriple]],
+    geometry: Geometry,
+    members: Mapping[int, Sequence[ImageTriple]],
 ) -> Judgement:
+    """Compare the journal with the prediction: byte for byte, or with data-only stripes by meaning.
+
+    Args:
+        journal: its images.
+        plan: that was predicted.
+        log: as recovery found it.
+        geometry: of the array.
+        members: images by slot, as predicted.
+    """
     if not plan.data_only:
         return judge_journal(journal, plan)
 
-    geometry = before.array.geometry
     logged = {stripe.stripe: dict(stripe.pages) for stripe in plan.data_only}
 
     def read_member(slot: int, sector: StripeSector) -> bytes:
@@ -185,25 +198,29 @@ def _judge_journal(
     )
 
 
-def _logged_array(before: ArrayFiles, log: Log, recorded: Recorded) -> LoggedArray:
+def logged_array(
+    array: Array, journal: Superblock, journal_name: str, log: Log, recorded: Recorded
+) -> LoggedArray:
+    """Return what the judge of the journal's truth needs, from the trace up to the cut."""
+
     def history(name: str) -> DiskHistory:
         return DiskHistory(recorded.trace, recorded.trace.disk_index(name))
 
     logged = LogHistory(
-        history(Path(before.journal_label).stem),
-        data_offset=before.journal.data_offset,
+        history(journal_name),
+        data_offset=journal.data_offset,
         seed=log.seed,
     )
     # Of all slots: a member that failed before the cut was read and written until then.
-    members = [history(member_name(slot)) for slot in range(before.array.geometry.raid_disks)]
-    (data_offset,) = {s.data_offset for s in before.array.superblocks.values() if not s.is_journal}
+    members = [history(member_name(slot)) for slot in range(array.geometry.raid_disks)]
+    (data_offset,) = {s.data_offset for s in array.superblocks.values() if not s.is_journal}
 
     def content_at(slot: int, stripe: StripeSector, event: int) -> bytes:
         block = (data_offset + stripe) * SECTOR_BYTES // BLOCK_BYTES
         return members[slot].content(block, before=event)
 
     def member_writes() -> Iterator[MemberWrite]:
-        first, last = data_offset, data_offset + before.array.geometry.component_sectors
+        first, last = data_offset, data_offset + array.geometry.component_sectors
         for slot, member in enumerate(members):
             for block in member.blocks():
                 sector = block * BLOCK_BYTES // SECTOR_BYTES
@@ -223,7 +240,7 @@ def _logged_array(before: ArrayFiles, log: Log, recorded: Recorded) -> LoggedArr
     every = logged.metas(before=recorded.trace.events[-1].sequence + 1)
     return LoggedArray(
         ring=log.ring,
-        geometry=before.array.geometry,
+        geometry=array.geometry,
         workload=recorded.workload,
         metas=metas,
         numbered=[each for each in every if each.meta.seq <= newest],

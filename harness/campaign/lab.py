@@ -88,13 +88,18 @@ def session(
         with restored_guest(
             config, identity=image.identity, folder=image.saved_guests, console=console, say=say
         ) as guest:
-            nodes = _nodes_by_serial(guest, (*caches, MARKS_EXPORT))
+            nodes = nodes_by_serial(guest, (*caches, MARKS_EXPORT))
             members = tuple(nodes[name] for name in caches if name != JOURNAL_NAME)
             array = Nodes(members, nodes[JOURNAL_NAME])
             yield Session(guest, server, array, nodes[MARKS_EXPORT])
 
 
-def _nodes_by_serial(guest: Guest, serials: tuple[str, ...]) -> dict[str, str]:
+def nodes_by_serial(guest: Guest, serials: tuple[str, ...]) -> dict[str, str]:
+    """Return the device node of each disk.
+
+    Raises:
+        CommandFailed: the guest does not see all of them.
+    """
     nodes: dict[str, str] = guest.call("disks")["nodes"]
     if missing := [serial for serial in serials if serial not in nodes]:
         raise CommandFailed(f"guest: sees no disk with serial {', '.join(missing)}; has {nodes}")

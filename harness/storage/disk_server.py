@@ -43,7 +43,12 @@ class DiskServer:
 
 @contextlib.contextmanager
 def serving(
-    disks: Sequence[ServedDisk], *, trace: Path, jitter_us: int = 0, seed: int = 0
+    disks: Sequence[ServedDisk],
+    *,
+    trace: Path,
+    jitter_us: int = 0,
+    seed: int = 0,
+    bank: Path | None = None,
 ) -> Iterator[DiskServer]:
     """Serve *disks* and the marks' export on one socket while the block lasts.
 
@@ -52,6 +57,7 @@ def serving(
         trace: a new file; every event is appended to it as it happens.
         jitter_us: completions are held back by up to so many microseconds, drawn from *seed*.
         seed: of the jitter.
+        bank: a folder of crash states, which the mark ``state N`` puts on the disks one by one.
 
     Raises:
         HarnessError: nbdkit does not start, with its own last words.
@@ -60,7 +66,7 @@ def serving(
     with runtime_folder() as folder, log_path.open("ab") as log:
         socket, ready = folder / "nbd", folder / "ready"
         config = folder / "config.json"
-        config.write_text(_config(disks, trace, jitter_us, seed))
+        config.write_text(_config(disks, trace, jitter_us, seed, bank))
         # fmt: off
         command = [
             "nbdkit",
@@ -78,13 +84,16 @@ def serving(
             yield DiskServer(socket, trace, process.pid)
 
 
-def _config(disks: Sequence[ServedDisk], trace: Path, jitter_us: int, seed: int) -> str:
+def _config(
+    disks: Sequence[ServedDisk], trace: Path, jitter_us: int, seed: int, bank: Path | None
+) -> str:
     return json.dumps(
         {
             "trace": str(trace),
             "marks": MARKS_EXPORT,
             "jitter_us": jitter_us,
             "seed": seed,
+            "bank": None if bank is None else str(bank),
             "disks": [
                 {
                     "name": disk.name,

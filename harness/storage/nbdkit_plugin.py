@@ -2,11 +2,14 @@
 
 N disks and one export for marks in one process, so that one counter orders them all. Needs
 ``nbdkit`` (imported there, not installed here) and the standard library; the trace's format comes
-from ``harness.crash.trace``, the jitter from ``harness.storage.jitter``, which have no other needs
-either.
+from ``harness.crash.trace``, the jitter and the overlay from ``harness.storage``, which have no
+other needs either.
 
-Parameter ``config=FILE``: a JSON file with ``trace``, ``disks`` (name, path, size_bytes, cache,
-logical_block_bytes), ``marks`` (the export's name), ``jitter_us`` and ``seed``.
+Parameter ``config=FILE``: JSON with ``trace``, ``disks`` (name, path, size_bytes, cache,
+logical_block_bytes), ``marks`` (the export's name), ``jitter_us``, ``seed`` and ``bank``: null, or
+a folder of crash states. With a bank only the mark ``state N`` writes to the disks' files: it
+puts the state of file N there, and what a guest writes lies over it until the next one. Each state
+has a trace of its own, N.mdjtrace beside it.
 """
 
 from __future__ import annotations
@@ -37,6 +40,7 @@ from harness.crash.trace import (
     encode_header,
 )
 from harness.storage.jitter import completion_delay_us
+from harness.storage.overlay import Overlay, decode_changes
 
 API_VERSION = 2
 MARKS_BYTES = 65536
@@ -52,6 +56,7 @@ class _Disk:
     size_bytes: int
     cache: Cache
     descriptor: int
+    overlay: Overlay | None  # in a bank
     order: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -73,9 +78,19 @@ class _Recorder:
         self._request = 0
         self._jitter_us = jitter_us
         self._seed = seed
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+        self._disks = disks
+        self._file = -1
         self._size = 0
-        self._append(encode_header(disks))
+        self.go_on_in(path)
+
+    def go_on_in(self, path: str) -> None:
+        """Write what follows into a new file."""
+        with self._lock:
+            if self._file >= 0:
+                os.close(self._file)
+            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+            self._size = 0
+            self._append(encode_header(self._disks))
 
     def issue(self, disk: _Disk, request: _Request) -> int:
         with self._lock:
@@ -139,7 +154,8 @@ def get_ready() -> None:
     for index, disk in enumerate(_config["disks"]):
         descriptor = os.open(disk["path"], os.O_RDWR)
         cache = Cache(disk["cache"])
-        _disks[disk["name"]] = _Disk(index, disk["size_bytes"], cache, descriptor)
+        overlay = Overlay(_reader(descriptor)) if _config["bank"] else None
+        _disks[disk["name"]] = _Disk(index, disk["size_bytes"], cache, descriptor, overlay)
         header.append(
             TraceDisk(disk["name"], disk["size_bytes"], cache, disk["logical_block_bytes"])
         )
@@ -194,6 +210,10 @@ def pread(disk: _Disk | None, buffer: bytearray, offset: int, _flags: int) -> No
     if disk is None:
         buffer[:] = bytes(len(buffer))
         return
+    if disk.overlay is not None:
+        with disk.order:
+            buffer[:] = disk.overlay.read(offset, len(buffer))
+        return
     view = memoryview(buffer)
     while view:
         count = os.preadv(disk.descriptor, [view], offset)
@@ -206,10 +226,10 @@ def pwrite(disk: _Disk | None, buffer: bytes | bytearray, offset: int, flags: in
     """Write; on the marks' export the text up to the first NUL becomes a mark."""
     data = bytes(buffer)
     if disk is None:
-        _recorder.mark(data.split(b"\0", 1)[0].decode(errors="replace"))
+        _take_mark(data.split(b"\0", 1)[0].decode(errors="replace"))
         return
     request = _Request(Operation.WRITE, _flags(flags), offset, len(data), data)
-    _perform(disk, request, lambda: _write_all(disk.descriptor, data, offset))
+    _perform(disk, request, lambda: _put(disk, data, offset))
 
 
 def flush(disk: _Disk, _flags: int) -> None:
@@ -220,13 +240,13 @@ def flush(disk: _Disk, _flags: int) -> None:
 def trim(disk: _Disk, count: int, offset: int, flags: int) -> None:
     """Discard a range; it reads as zeroes afterwards."""
     request = _Request(Operation.TRIM, _flags(flags), offset, count, b"")
-    _perform(disk, request, lambda: _punch_hole(disk.descriptor, offset, count))
+    _perform(disk, request, lambda: _clear(disk, offset, count))
 
 
 def zero(disk: _Disk, count: int, offset: int, flags: int) -> None:
     """Write zeroes."""
     request = _Request(Operation.ZEROES, _flags(flags), offset, count, b"")
-    _perform(disk, request, lambda: _punch_hole(disk.descriptor, offset, count))
+    _perform(disk, request, lambda: _clear(disk, offset, count))
 
 
 def _flags(flags: int) -> Flag:
@@ -255,6 +275,41 @@ def _perform(disk: _Disk, request: _Request, act: Callable[[], None]) -> None:
     if error:
         nbdkit.set_error(error)
         raise OSError(error, os.strerror(error))
+
+
+def _take_mark(text: str) -> None:
+    word, _, number = text.partition(" ")
+    if word == "state" and _config["bank"]:
+        _put_state(Path(_config["bank"]) / number)
+    _recorder.mark(text)
+
+
+def _put_state(path: Path) -> None:
+    by_index = {disk.index: disk for disk in _disks.values()}
+    for disk in by_index.values():
+        assert disk.overlay is not None
+        disk.overlay.forget()
+    for index, offset, data in decode_changes(path.read_bytes()):
+        _write_all(by_index[index].descriptor, data, offset)
+    _recorder.go_on_in(f"{path}.mdjtrace")
+
+
+def _put(disk: _Disk, data: bytes, offset: int) -> None:
+    if disk.overlay is not None:
+        disk.overlay.write(offset, data)
+    else:
+        _write_all(disk.descriptor, data, offset)
+
+
+def _clear(disk: _Disk, offset: int, count: int) -> None:
+    if disk.overlay is not None:
+        disk.overlay.write(offset, bytes(count))
+    else:
+        _punch_hole(disk.descriptor, offset, count)
+
+
+def _reader(descriptor: int) -> Callable[[int, int], bytes]:
+    return lambda offset, length: os.pread(descriptor, length, offset)
 
 
 def _write_all(descriptor: int, data: bytes, offset: int) -> None:

@@ -80,7 +80,7 @@ def judge_journal_truth(
         judge.take(logged)
     findings = [_stray_finding(array.strays)] if array.strays else []
     findings += judge.findings + judge.unlogged() + _judge_ring(array)
-    findings += _judge_message(plan, kernel_log)
+    findings += judge_message(plan, kernel_log)
     sectors = sum(scanned.log_sectors for scanned in live)
     if sectors >= array.ring.size:
         findings.append(Finding(ORACLE, f"{sectors} live sectors in a ring of {array.ring.size}"))
@@ -236,7 +236,7 @@ def _page_sectors(meta: MetaBlock) -> int:
     )
 
 
-def _judge_message(plan: RecoveryPlan, kernel_log: Sequence[str]) -> list[Finding]:
+def judge_message(plan: RecoveryPlan, kernel_log: Sequence[str]) -> tuple[Finding, ...]:
     """Compare the line that the kernel prints at recovery with the one the model expects."""
     telling = [
         line.partition("md/raid:")[2].partition(": ")[2]
@@ -245,10 +245,9 @@ def _judge_message(plan: RecoveryPlan, kernel_log: Sequence[str]) -> list[Findin
     ]
     wanted = [] if plan.message is None else [plan.message]
     if telling == wanted:
-        return []
-    return [
-        Finding(ORACLE, f"the kernel said {_quoted(telling)}, the model expected {_quoted(wanted)}")
-    ]
+        return ()
+    what = f"the kernel said {_quoted(telling)}, the model expected {_quoted(wanted)}"
+    return (Finding(ORACLE, what),)
 
 
 def _quoted(lines: Sequence[str]) -> str:

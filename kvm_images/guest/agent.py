@@ -26,6 +26,7 @@ if __name__ == "__main__":  # in the guest; on a host the package's own path is 
     sys.path.insert(0, "/agent")
 
 from harness.crash.pattern import Fill, write_content
+from kvm_images.guest import recovering
 
 Answer = dict[str, Any]
 
@@ -213,11 +214,34 @@ def workload(
     return {"last": last}
 
 
+_recoverers: dict[str, recovering.Recoverer] = {}
+
+
+def recover_states(*, marks: str, states: list[Answer], deadline_s: float) -> Answer:
+    """Recover crash states of a bank one after another, up to one that hangs.
+
+    Each of *states* has ``number``, ``nodes`` (what to assemble, a journal last), ``by_mdadm``.
+    """
+    if marks not in _recoverers:
+        _recoverers[marks] = recovering.Recoverer(lambda text: mark(node=marks, text=text), run)
+    results: list[Answer] = []
+    for state in states:
+        results.append(
+            _recoverers[marks].recover(
+                state["number"], state["nodes"], by_mdadm=state["by_mdadm"], deadline_s=deadline_s
+            )
+        )
+        if results[-1]["stack"] or not (results[-1]["stopped"] or results[-1]["error"]):
+            break
+    return {"results": results}
+
+
 VERBS = {
     function.__name__: function
     for function in (
         ping, run, read_file, write_file, list_paths, read_bytes, mark_kernel_log, kernel_log,
         load_modules, load_disk_modules, disks, drop_caches, mark, workload,
+        recover_states,
     )
 }  # fmt: skip
 

@@ -1,0 +1,281 @@
+"""Record once, then let the kernel recover every crash state that a strategy chooses.
+
+States that recovery cannot tell apart (what it reads is equal, see ``PredictedState.identity``) are
+a class: the kernel recovers one of them, the oracles that need no kernel judge each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.campaign.crash import (
+    WORKLOAD_BEGINS,
+    WORKLOAD_ENDS,
+    CrashOptions,
+    Recording,
+    Say,
+    record,
+    workload_of,
+)
+from harness.campaign.evidence import Evidence
+from harness.campaign.explore_store import ClassRecord, ExploreStore, StateRecord, opened_store
+from harness.campaign.guest_pool import AT_ONCE, GuestPool, Job, Judged, guest_pool
+from harness.campaign.known_issues import read_known_issues
+from harness.crash.strategies import ChosenState, Strategy, choose_states, count_states
+from harness.crash.trace import decode
+from harness.crash.walk import Cut, walk
+from harness.processes import temporary_folder
+from harness.recovery.members import Array
+from harness.recovery.metawise import DEFAULT_STRIPE_CACHE_SIZE
+from harness.verdict.durability import Members, Promises, judge_redundancy
+from harness.verdict.known import with_known_issues
+from harness.verdict.predicted_state import PredictedState, predict_state
+from harness.verdict.verdict import Outcome, Verdict, verdict_of
+
+STORE = "explore.sqlite"
+TRACE = "trace.mdjtrace"
+_FINISHED = "finished"
+_STATES_AT_ONCE = 100  # written down together
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExploreOptions:
+    """Everything that decides an exploration, but for how many guests do it."""
+
+    crash: CrashOptions
+    strategy: Strategy
+    states: int
+    lying: frozenset[str] = frozenset()  # disks whose flush does nothing
+
+    @property
+    def key(self) -> str:
+        """What tells an exploration from others, and finds it again."""
+        crash = self.crash
+        parts = (
+            crash.image.identity, str(crash.shape), crash.era.name, str(crash.seed),
+            str(crash.steps), str(crash.jitter_us), self.strategy.value, str(self.states),
+            *sorted(self.lying),
+        )  # fmt: skip
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
+
+
+@dataclass(slots=True, kw_only=True)
+class Progress:
+    """What this run has done so far."""
+
+    began: float = field(default_factory=time.monotonic)
+    looked_at: int = 0  # states
+    known_before: int = 0  # of them, from a run before
+    recovered: int = 0  # by the kernel
+    red: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explored:
+    """What an exploration came to."""
+
+    folder: Path
+    recording: Recording
+    progress: Progress
+    seconds: float
+    guest_s: float
+
+
+def explore(options: ExploreOptions, folder: Path, *, guests: int, say: Say) -> Explored:
+    """Explore, or go on where a run before was stopped.
+
+    Args:
+        options: what to explore.
+        folder: of this exploration; what is in it is gone on with, unless it is finished.
+        guests: how many at once.
+        say: takes a line about anything slow, and about progress now and then.
+
+    Raises:
+        HarnessError: no guest could be had; what is known by then is kept.
+    """
+    _begin_anew_if_finished(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with opened_store(folder / STORE) as store:
+        recording = _recording(options, folder, store, say)
+        sizes = {disk.name: disk.size_bytes for disk in recording.trace.disks}
+        run = _Run(options, recording, store, folder, say)
+        with guest_pool(
+            options.crash.image, options.crash.shape, sizes, guests=guests, say=say
+        ) as pool:
+            run.go(pool)
+        store.note({_FINISHED: "yes"})
+        seconds = time.monotonic() - run.progress.began
+        return Explored(
+            folder=folder, recording=recording, progress=run.progress, seconds=seconds,
+            guest_s=pool.busy_s,
+        )  # fmt: skip
+
+
+class _Run:
+    """One go at an exploration."""
+
+    def __init__(
+        self,
+        options: ExploreOptions,
+        recording: Recording,
+        store: ExploreStore,
+        folder: Path,
+        say: Say,
+    ) -> None:
+        self._options = options
+        self._recording = recording
+        self._store = store
+        self._folder = folder
+        self._say = say
+        self._issues = read_known_issues()
+        self._promises = Promises(recording.workload, recording.trace)
+        self._names = [disk.name for disk in recording.trace.disks]
+        self._sizes = {disk.name: disk.size_bytes for disk in recording.trace.disks}
+        self._seen = store.known_classes()
+        self._known = store.known_states()
+        self._records: list[StateRecord] = []
+        self._jobs: list[Job] = []
+        self.progress = Progress()
+
+    def go(self, pool: GuestPool) -> None:
+        """Look at every state."""
+        try:
+            for chosen in self._chosen():
+                self.progress.looked_at += 1
+                self._look_at(chosen)
+                if len(self._jobs) >= AT_ONCE:
+                    self._take(pool.put(self._jobs))
+                    self._jobs = []
+                self._take(pool.ready())
+                self._tell()
+            if self._jobs:
+                self._take(pool.put(self._jobs))
+            self._take(pool.finish())
+        finally:
+            self._write_down()
+
+    def _chosen(self) -> Iterator[ChosenState]:
+        options, trace = self._options, self._recording.trace
+        counts = [count_states(cut, options.strategy, trace.disks) for cut in self._cuts()]
+        yield from choose_states(
+            self._cuts(), counts, options.strategy, trace.disks, states=options.states,
+            seed=options.crash.seed,
+        )  # fmt: skip
+
+    def _cuts(self) -> Iterator[Cut]:
+        first = self._recording.first_event
+        last = first + self._recording.events - 1
+        return walk(self._recording.trace, first, last, lying=self._options.lying)
+
+    def _look_at(self, chosen: ChosenState) -> None:
+        contents = dict(zip(self._names, chosen.contents(), strict=True))
+        predicted = predict_state(
+            contents, self._sizes, self._options.crash.era,
+            stripe_cache_size=DEFAULT_STRIPE_CACHE_SIZE,
+        )  # fmt: skip
+        if chosen.number in self._known:
+            self.progress.known_before += 1
+        else:
+            verdict = self._judge_without_kernel(predicted, chosen.cut.sequence)
+            self.progress.red += verdict.outcome is Outcome.DIFFERS
+            self._records.append(
+                StateRecord(
+                    number=chosen.number, cut=chosen.cut.sequence, verdict=verdict,
+                    lost_writes=chosen.lost_writes, torn_writes=chosen.torn_writes,
+                    identity=predicted.identity,
+                )
+            )  # fmt: skip
+            if len(self._records) >= _STATES_AT_ONCE:
+                self._write_down()
+        if predicted.identity not in self._seen:
+            self._seen.add(predicted.identity)
+            job = Job(
+                number=chosen.number, contents=contents, predicted=predicted,
+                by_mdadm=_mdadm_could_object(predicted),
+            )  # fmt: skip
+            self._jobs.append(job)
+
+    def _judge_without_kernel(self, predicted: PredictedState, cut: int) -> Verdict:
+        """Judge what the array holds when recovery has done what is predicted.
+
+        If the kernel does something else, that is found where it recovers a state of this class.
+        """
+        array = predicted.array
+        members = Members(
+            array.geometry,
+            next(s.data_offset for s in array.superblocks.values() if not s.is_journal),
+            {slot: predicted.after[names[0]] for slot, names in array.members.items()},
+            {"member_behind_journal": int(_member_behind_journal(array))},
+        )
+        verdict = verdict_of(
+            (*self._promises.judge(members, cut), judge_redundancy(members, self._promises.pages))
+        )
+        return with_known_issues(verdict, self._issues)
+
+    def _take(self, results: Iterator[Judged]) -> None:
+        for judged in results:
+            verdict = with_known_issues(judged.verdict, self._issues)
+            self.progress.recovered += 1
+            self.progress.red += verdict.outcome is Outcome.DIFFERS
+            self._store.add_class(
+                ClassRecord(
+                    identity=judged.job.predicted.identity, leader=judged.job.number,
+                    verdict=verdict, seconds=judged.seconds,
+                )
+            )  # fmt: skip
+
+    def _write_down(self) -> None:
+        self._store.add_states(self._records)
+        self._records = []
+
+    def _tell(self) -> None:
+        progress = self.progress
+        if progress.looked_at % _STATES_AT_ONCE == 0:
+            rate = progress.recovered / (time.monotonic() - progress.began)
+            self._say(
+                f"{progress.looked_at} of {self._options.states} states looked at,"
+                f" {progress.recovered} recovered by the kernel ({rate:.1f} a second),"
+                f" {progress.red} red"
+            )
+
+
+def _member_behind_journal(array: Array) -> bool:
+    """Whether a superblock update had reached the journal, and not every member."""
+    assert array.journal is not None
+    journal = array.superblocks[array.journal].events
+    return any(s.events < journal for s in array.superblocks.values() if not s.is_journal)
+
+
+def _mdadm_could_object(predicted: PredictedState) -> bool:
+    """Whether the devices disagree on how many events there were: mdadm then has a say."""
+    return len({s.events for s in predicted.array.superblocks.values()}) > 1
+
+
+def _begin_anew_if_finished(folder: Path) -> None:
+    if (folder / STORE).exists():
+        with opened_store(folder / STORE) as store:
+            finished = store.fact(_FINISHED) is not None
+        if finished:
+            shutil.rmtree(folder)
+
+
+def _recording(options: ExploreOptions, folder: Path, store: ExploreStore, say: Say) -> Recording:
+    """Record, or read what was recorded before."""
+    path = folder / TRACE
+    if not path.exists():
+        with temporary_folder(prefix=".recording-", parent=folder) as place:
+            evidence = Evidence(place)
+            recording = record(options.crash, evidence, say=say)
+            store.note({"kernel_log": "\n".join(recording.kernel_log)})
+            evidence.path(TRACE).rename(path)
+        return recording
+    trace = decode(path.read_bytes())
+    first = trace.mark(WORKLOAD_BEGINS).sequence + 1
+    events = trace.mark(WORKLOAD_ENDS).sequence - first
+    said = tuple((store.fact("kernel_log") or "").splitlines())
+    return Recording(workload_of(options.crash), trace, first, events, said)

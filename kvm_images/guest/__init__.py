@@ -1,0 +1,1 @@
+"""What runs inside a guest: stand-alone programs on the standard library."""

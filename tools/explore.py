@@ -1,0 +1,116 @@
+"""`tools/mdjournal explore`: every legal way in which the power can go, recovered by the kernel."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.campaign.crash import CrashOptions, CutChoice
+from harness.campaign.explore import ExploreOptions, explore
+from harness.crash.strategies import Strategy
+from harness.errors import EXIT_AGREES, EXIT_DIFFERS
+from harness.storage.directories import results_root
+from harness.verdict.verdict import Outcome
+from tools.explore_report import Summary, report_lines, summarise, summary_document
+from tools.guest_options import era_of, find_kernel, guest_image, kernel_options
+from tools.progress import progress
+from tools.shape_options import chosen_shape, shape_options
+
+_DEFAULT_STEPS = 8
+_DEFAULT_GUESTS = 2
+
+
+@click.command("explore")
+@kernel_options
+@shape_options
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
+@click.option(
+    "--states",
+    type=click.IntRange(1),
+    default=1000,
+    show_default=True,
+    help="How many crash states to look at.",
+)
+@click.option(
+    "--strategy",
+    type=click.Choice([one.value for one in Strategy]),
+    default=Strategy.EPOCHS.value,
+    show_default=True,
+    help="Which of the legal states.",
+)
+@click.option(
+    "--lying-disk",
+    "lying",
+    multiple=True,
+    metavar="NAME",
+    help="A disk whose flush and FUA do nothing: member0, journal; repeatable.",
+)
+@click.option("--steps", type=click.IntRange(1, 5000), default=_DEFAULT_STEPS, show_default=True)
+@click.option(
+    "--jitter",
+    "jitter_us",
+    type=click.IntRange(0, 1_000_000),
+    default=0,
+    metavar="US",
+    help="Hold completions back by up to so many microseconds, by the seed.",
+)
+@click.option(
+    "--guests",
+    type=click.IntRange(1, 64),
+    default=_DEFAULT_GUESTS,
+    show_default=True,
+    help="How many guests at once.",
+)
+@click.option("--strict", is_flag=True, help="Exit 1 for a known issue as well.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def explore_command(
+    *,
+    kernel_name: str,
+    modules: Path | None,
+    replaced: tuple[Path, ...],
+    accel: str,
+    seed: int,
+    states: int,
+    strategy: str,
+    lying: tuple[str, ...],
+    steps: int,
+    jitter_us: int,
+    guests: int,
+    strict: bool,
+    as_json: bool,
+    **shape_given: Any,
+) -> int:
+    """Record a workload once, then recover every crash state that a strategy chooses.
+
+    What is known is written down as it comes: interrupted, the same command goes on.
+
+    Exit status: 0 all agree, 1 some differ, 2 misuse, 3 no guest could be had, 130 interrupted.
+    """
+    shape = chosen_shape(**shape_given)
+    with progress("explore") as say:
+        kernel = find_kernel(kernel_name, modules, replaced, say=say)
+        crash = CrashOptions(
+            shape=shape, era=era_of(kernel), image=guest_image(kernel, accel, say=say), seed=seed,
+            cut=CutChoice(), steps=steps, jitter_us=jitter_us,
+        )  # fmt: skip
+        options = ExploreOptions(
+            crash=crash, strategy=Strategy(strategy), states=states, lying=frozenset(lying)
+        )
+        folder = results_root() / f"explore-{options.key}"
+        explored = explore(options, folder, guests=guests, say=say)
+        summary = summarise(folder)
+    if as_json:
+        click.echo(json.dumps(summary_document(explored, summary), indent=1))
+    else:
+        for line in report_lines(options, kernel, explored, summary):
+            click.echo(line)
+    return _exit_status(summary, strict=strict)
+
+
+def _exit_status(summary: Summary, *, strict: bool) -> int:
+    outcomes = summary.outcomes
+    red = outcomes[Outcome.DIFFERS] + (outcomes[Outcome.KNOWN] if strict else 0)
+    return EXIT_DIFFERS if red else EXIT_AGREES

@@ -1,0 +1,149 @@
+"""What `mdjournal explore` prints at its end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.campaign.explore import STORE, Explored, ExploreOptions
+from harness.campaign.explore_store import opened_store
+from harness.verdict.verdict import Outcome, Verdict
+from kvm_images.kernels import Kernel
+
+_MOST_RED = 5
+_MOST_DETAILS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Red:
+    """A state with which some oracle disagrees, and for how many it stands."""
+
+    number: int
+    verdict: Verdict
+    stands_for: int
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What is written down of an exploration, in numbers."""
+
+    states: int
+    classes: int
+    outcomes: Counter[Outcome]  # of states
+    oracles: dict[str, tuple[int, int]]  # name -> how many were judged by it, how many objected to
+    reds: tuple[Red, ...]
+    guest_s: float
+
+
+def summarise(folder: Path) -> Summary:
+    """Read what an exploration has written down."""
+    with opened_store(folder / STORE) as store:
+        counts = store.states_of_classes()
+        by_class = {record.identity: record for record in store.class_records()}
+        alone = dict(store.red_states())
+    outcomes: Counter[Outcome] = Counter()
+    oracles: dict[str, tuple[int, int]] = {}
+    reds = []
+    for record in by_class.values():
+        stands_for = counts.get(record.identity, 1)
+        outcomes[record.verdict.outcome] += stands_for
+        if record.verdict.outcome is not Outcome.AGREES:
+            reds.append(Red(record.leader, record.verdict, stands_for))
+        for judgement in record.verdict.judgements:
+            judged, objected = oracles.get(judgement.oracle, (0, 0))
+            oracles[judgement.oracle] = judged + 1, objected + bool(judgement.findings)
+    total = sum(counts.values())
+    for name in ("durability", "atomicity", "redundancy"):
+        objected = sum(
+            any(f.oracle == name for f in verdict.findings) for verdict in alone.values()
+        )
+        oracles[name] = total, objected
+    for number, verdict in alone.items():
+        outcomes[Outcome.AGREES] -= 1
+        outcomes[verdict.outcome] += 1
+        reds.append(Red(number, verdict, 1))
+    guest_s = sum(record.seconds for record in by_class.values())
+    return Summary(
+        total,
+        len(by_class),
+        outcomes,
+        oracles,
+        tuple(sorted(reds, key=lambda r: r.number)),
+        guest_s,
+    )
+
+
+def report_lines(
+    options: ExploreOptions, kernel: Kernel, explored: Explored, summary: Summary
+) -> Iterator[str]:
+    """Yield what is printed."""
+    recording, crash = explored.recording, options.crash
+    yield f"shape      {crash.shape}"
+    yield (
+        f"kernel     {kernel.release} ({kernel.version}), recovery of era {crash.era.name},"
+        f" guests on {crash.image.accelerator.upper()}"
+    )
+    yield (
+        f"recorded   {recording.events} events of {len(recording.workload.writes)} writes,"
+        f" seed {crash.seed}"
+    )
+    yield (
+        f"states     {summary.states} by strategy {options.strategy.value}; {summary.classes} of"
+        " them differ in what recovery reads, and were recovered by the kernel"
+    )
+    for number, (name, (judged, objected)) in enumerate(summary.oracles.items()):
+        head = "oracles" if number == 0 else ""
+        of = "states" if name in ("durability", "atomicity", "redundancy") else "recoveries"
+        yield f"{head:<11}{name:<22} {judged:>7} {of:<11} {objected or 'none':>5} objected to"
+    yield from _red_lines(summary)
+    done = explored.progress
+    if done.recovered:
+        rate = done.recovered / explored.seconds
+        yield (
+            f"rate       {rate:.1f} states a second recovered and judged,"
+            f" {done.looked_at / explored.seconds:.1f} looked at, in {explored.seconds:.0f} s;"
+            f" guests busy {100 * explored.guest_s / explored.seconds:.0f} % of one"
+        )
+    verdicts = ", ".join(
+        f"{outcome.value} {count}" for outcome, count in summary.outcomes.items() if count
+    )
+    yield f"verdicts   {verdicts}"
+    yield f"kept       {explored.folder}"
+
+
+def summary_document(explored: Explored, summary: Summary) -> dict[str, Any]:
+    """Return the same as JSON values."""
+    return {
+        "schema": 1,
+        "states": summary.states,
+        "recovered": summary.classes,
+        "verdicts": {outcome.value: count for outcome, count in summary.outcomes.items() if count},
+        "oracles": {
+            name: {"judged": judged, "objected": objected}
+            for name, (judged, objected) in summary.oracles.items()
+        },
+        "red": [
+            {"state": red.number, "verdict": red.verdict.outcome.value,
+             "reason": red.verdict.reason, "stands_for": red.stands_for}
+            for red in summary.reds
+        ],
+        "seconds": round(explored.seconds, 2),
+        "folder": str(explored.folder),
+    }  # fmt: skip
+
+
+def _red_lines(summary: Summary) -> Iterator[str]:
+    for red in summary.reds[:_MOST_RED]:
+        yield (
+            f"{red.verdict.outcome.value:<10} state {red.number}, standing for {red.stands_for}:"
+            f" {red.verdict.reason}"
+        )
+        for finding in red.verdict.findings[:_MOST_DETAILS]:
+            yield f"           {finding.oracle}: {finding.what}"
+            for detail in finding.details[:_MOST_DETAILS]:
+                yield f"             {detail}"
+    if len(summary.reds) > _MOST_RED:
+        yield f"           and {len(summary.reds) - _MOST_RED} more"

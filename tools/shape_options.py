@@ -1,0 +1,76 @@
+"""Options of every command that builds an array: its shape."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from harness.crash.trace import Cache
+from harness.md.shape import JournalMode, Shape, build_shape
+
+_SIZE = re.compile(r"(\d+)\s*([kmg]?)(?:i?b)?", re.IGNORECASE)
+_UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+
+
+class SizeType(click.ParamType[Any]):
+    """A size in bytes: ``65536``, ``64K``, ``8M``."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the bytes."""
+        if isinstance(value, int):
+            return value
+        match = _SIZE.fullmatch(str(value).strip())
+        if match is None:
+            self.fail(f"{value!r} is no size; wanted a number with K, M or G", param, ctx)
+        return int(match[1]) * _UNITS[match[2].lower()]
+
+
+_CACHES = click.Choice([cache.value for cache in Cache])
+
+
+def shape_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of `chosen_shape` to a click command."""
+    options = (
+        click.option("--level", type=click.Choice(["4", "5", "6"]), default="5",
+                     show_default=True),
+        click.option("--members", type=int, help="Default: 3, on RAID-6 4."),
+        click.option("--chunk", type=SizeType(), default="64K", show_default=True),
+        click.option("--layout", help="As mdadm spells it; default: mdadm's own."),
+        click.option("--journal-size", type=SizeType(), default="8M", show_default=True),
+        click.option("--mode", type=click.Choice([mode.value for mode in JournalMode]),
+                     default=JournalMode.WRITE_THROUGH.value, show_default=True),
+        click.option("--member-cache", type=_CACHES, default=Cache.WRITE_BACK.value,
+                     show_default=True),
+        click.option("--journal-cache", type=_CACHES, default=Cache.WRITE_BACK.value,
+                     show_default=True),
+    )  # fmt: skip
+    return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
+
+
+def chosen_shape(
+    *,
+    level: str,
+    members: int | None,
+    chunk: int,
+    layout: str | None,
+    journal_size: int,
+    mode: str,
+    member_cache: str,
+    journal_cache: str,
+) -> Shape:
+    """Return the shape that the options name.
+
+    Raises:
+        BadInput: it cannot be.
+    """
+    return build_shape(
+        level=int(level), members=members, chunk_bytes=chunk, layout=layout,
+        journal_bytes=journal_size, mode=JournalMode(mode), member_cache=Cache(member_cache),
+        journal_cache=Cache(journal_cache),
+    )  # fmt: skip
