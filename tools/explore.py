@@ -26,6 +26,11 @@ _DEFAULT_GUESTS = 2
 @click.command("explore")
 @kernel_options
 @shape_options
+@click.option(
+    "--no-journal",
+    is_flag=True,
+    help="The control: no journal, and one member missing. It must show the write hole: exit 1.",
+)
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 @click.option(
     "--states",
@@ -64,6 +69,9 @@ _DEFAULT_GUESTS = 2
     show_default=True,
     help="How many guests at once.",
 )
+@click.option(
+    "--state", "only", type=int, metavar="N", help="Look at state N alone, and keep its images."
+)
 @click.option("--strict", is_flag=True, help="Exit 1 for a known issue as well.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def explore_command(
@@ -72,6 +80,7 @@ def explore_command(
     modules: Path | None,
     replaced: tuple[Path, ...],
     accel: str,
+    no_journal: bool,
     seed: int,
     states: int,
     strategy: str,
@@ -79,6 +88,7 @@ def explore_command(
     steps: int,
     jitter_us: int,
     guests: int,
+    only: int | None,
     strict: bool,
     as_json: bool,
     **shape_given: Any,
@@ -89,7 +99,7 @@ def explore_command(
 
     Exit status: 0 all agree, 1 some differ, 2 misuse, 3 no guest could be had, 130 interrupted.
     """
-    shape = chosen_shape(**shape_given)
+    shape = chosen_shape(**shape_given, journaled=not no_journal)
     with progress("explore") as say:
         kernel = find_kernel(kernel_name, modules, replaced, say=say)
         crash = CrashOptions(
@@ -100,8 +110,8 @@ def explore_command(
             crash=crash, strategy=Strategy(strategy), states=states, lying=frozenset(lying)
         )
         folder = results_root() / f"explore-{options.key}"
-        explored = explore(options, folder, guests=guests, say=say)
-        summary = summarise(folder)
+        explored = explore(options, folder, guests=guests, say=say, only=only)
+        summary = summarise(folder, journaled=shape.journaled, only=only)
     if as_json:
         click.echo(json.dumps(summary_document(explored, summary), indent=1))
     else:

@@ -10,11 +10,14 @@ from typing import Any
 
 from harness.campaign.explore import STORE, Explored, ExploreOptions
 from harness.campaign.explore_store import opened_store
+from harness.campaign.subjects import WRITE_HOLE
+from harness.verdict.durability import ATOMICITY, DURABILITY, REDUNDANCY
 from harness.verdict.verdict import Outcome, Verdict
 from kvm_images.kernels import Kernel
 
 _MOST_RED = 5
 _MOST_DETAILS = 3
+WITHOUT_KERNEL = (DURABILITY, ATOMICITY, REDUNDANCY, WRITE_HOLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +41,16 @@ class Summary:
     guest_s: float
 
 
-def summarise(folder: Path) -> Summary:
-    """Read what an exploration has written down."""
+def summarise(folder: Path, *, journaled: bool, only: int | None = None) -> Summary:
+    """Read what an exploration has written down, of all states or of one."""
     with opened_store(folder / STORE) as store:
         counts = store.states_of_classes()
         by_class = {record.identity: record for record in store.class_records()}
         alone = dict(store.red_states())
+    if only is not None:
+        by_class = {i: record for i, record in by_class.items() if record.leader == only}
+        counts = dict.fromkeys(by_class, 1)
+        alone = {number: verdict for number, verdict in alone.items() if number == only}
     outcomes: Counter[Outcome] = Counter()
     oracles: dict[str, tuple[int, int]] = {}
     reds = []
@@ -56,7 +63,8 @@ def summarise(folder: Path) -> Summary:
             judged, objected = oracles.get(judgement.oracle, (0, 0))
             oracles[judgement.oracle] = judged + 1, objected + bool(judgement.findings)
     total = sum(counts.values())
-    for name in ("durability", "atomicity", "redundancy"):
+    alone_oracles = (DURABILITY, ATOMICITY, REDUNDANCY) if journaled else (WRITE_HOLE,)
+    for name in alone_oracles:
         objected = sum(
             any(f.oracle == name for f in verdict.findings) for verdict in alone.values()
         )
@@ -96,7 +104,7 @@ def report_lines(
     )
     for number, (name, (judged, objected)) in enumerate(summary.oracles.items()):
         head = "oracles" if number == 0 else ""
-        of = "states" if name in ("durability", "atomicity", "redundancy") else "recoveries"
+        of = "states" if name in WITHOUT_KERNEL else "recoveries"
         yield f"{head:<11}{name:<22} {judged:>7} {of:<11} {objected or 'none':>5} objected to"
     yield from _red_lines(summary)
     done = explored.progress

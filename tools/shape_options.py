@@ -63,6 +63,7 @@ def chosen_shape(
     mode: str,
     member_cache: str,
     journal_cache: str,
+    journaled: bool = True,
 ) -> Shape:
     """Return the shape that the options name.
 
@@ -72,5 +73,5 @@ def chosen_shape(
     return build_shape(
         level=int(level), members=members, chunk_bytes=chunk, layout=layout,
         journal_bytes=journal_size, mode=JournalMode(mode), member_cache=Cache(member_cache),
-        journal_cache=Cache(journal_cache),
+        journal_cache=Cache(journal_cache), journaled=journaled,
     )  # fmt: skip

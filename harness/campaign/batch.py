@@ -24,6 +24,7 @@ from harness.vm.saved import restored_guest
 
 DEADLINE_S = 120.0  # of one request to md: a limit against a hang and no expectation
 _ANSWER_S = 60.0  # besides
+_START_DIRTY_DEGRADED = "/sys/module/md_mod/parameters/start_dirty_degraded"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +34,8 @@ class StateToRecover:
     number: int
     contents: Mapping[str, DiskContent]  # of every disk of the shape, by name
     assemble: tuple[str, ...]  # names of the disks to assemble
-    by_mdadm: bool  # whether mdadm is asked, or md itself
+    by_mdadm: bool = False  # whether mdadm is asked, or md itself
+    read_pages: int = 0  # of the array, from its beginning, to be read back
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,7 @@ class RecoveredState:
     number: int
     recovered: Recovered
     writes: tuple[Issue, ...]  # up to where the recovery had come to rest
+    read: tuple[int, ...] = ()  # zlib.crc32 of each page that was read back
     lost: str = ""  # how the guest was lost over it, if it was
 
     @property
@@ -75,6 +78,7 @@ class BankGuest:
         asked = [
             {
                 "number": state.number, "by_mdadm": state.by_mdadm,
+                "read_pages": state.read_pages,
                 "nodes": [self._nodes[name] for name in _journal_last(state.assemble)],
             }
             for state in states
@@ -89,7 +93,8 @@ class BankGuest:
             return
         for state, result in zip(states, answer["results"], strict=False):
             writes = self._bank.take_writes(state.number)
-            done = RecoveredState(state.number, _recovered(result), writes.settled)
+            read = tuple(result.get("read", ()))
+            done = RecoveredState(state.number, _recovered(result), writes.settled, read)
             yield done
             if done.ends_the_guest:
                 return
@@ -100,7 +105,7 @@ class BankGuest:
         number = begun[-1].number if begun else states[0].number
         dead = CommandResult("guest", ("md", "assemble"), None, str(lost), 0.0, "see the console")
         recovered = Recovered(dead, False, None, ())  # noqa: FBT003
-        return RecoveredState(number, recovered, (), str(lost))
+        return RecoveredState(number, recovered, (), (), str(lost))
 
 
 @contextlib.contextmanager
@@ -126,6 +131,8 @@ def bank_guest(image: GuestImage, shape: Shape, *, say: Say) -> Iterator[BankGue
                 console=folder / "console.log", say=say,
             ) as guest:  # fmt: skip
                 guest.call("write_file", path="/sys/kernel/rcu_expedited", text="1")
+                if not shape.journaled:
+                    guest.call("write_file", path=_START_DIRTY_DEGRADED, text="1")
                 nodes = nodes_by_serial(guest, (*caches, MARKS_EXPORT))
                 yield BankGuest(guest, Bank(bank, list(caches)), nodes)
 

@@ -264,7 +264,7 @@ def recover_state(options: CrashOptions, evidence: Evidence, say: Say) -> Recove
     ) as lab:  # fmt: skip
         try:
             lab.guest.call("mark_kernel_log", marker="recovery")
-            assembled = md.assemble(lab.guest, (*lab.nodes.members, lab.nodes.journal))
+            assembled = md.assemble(lab.guest, lab.nodes.every)
             started = assembled.status == 0 and not assembled.missed_deadline
             settled = started and wait_until_settled(lab, live)
             lab.guest.stop_cpus()

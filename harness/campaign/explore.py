@@ -26,21 +26,28 @@ from harness.campaign.evidence import Evidence
 from harness.campaign.explore_store import ClassRecord, ExploreStore, StateRecord, opened_store
 from harness.campaign.guest_pool import AT_ONCE, GuestPool, Job, Judged, guest_pool
 from harness.campaign.known_issues import read_known_issues
-from harness.crash.strategies import ChosenState, Strategy, choose_states, count_states
+from harness.campaign.state_evidence import keep_state
+from harness.campaign.subjects import Journaled, Subject, WithoutJournal
+from harness.crash.strategies import (
+    FEW_SUBSETS_LOG2,
+    MOST_SUBSETS_LOG2,
+    ChosenState,
+    Strategy,
+    choose_states,
+    count_states,
+)
 from harness.crash.trace import decode
 from harness.crash.walk import Cut, walk
 from harness.processes import temporary_folder
-from harness.recovery.members import Array
-from harness.recovery.metawise import DEFAULT_STRIPE_CACHE_SIZE
-from harness.verdict.durability import Members, Promises, judge_redundancy
+from harness.verdict.durability import Promises
 from harness.verdict.known import with_known_issues
-from harness.verdict.predicted_state import PredictedState, predict_state
-from harness.verdict.verdict import Outcome, Verdict, verdict_of
+from harness.verdict.verdict import Outcome
 
 STORE = "explore.sqlite"
 TRACE = "trace.mdjtrace"
 _FINISHED = "finished"
 _STATES_AT_ONCE = 100  # written down together
+_MOST_KEPT = 5  # red states of which the images are kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,11 +93,14 @@ class Explored:
     guest_s: float
 
 
-def explore(options: ExploreOptions, folder: Path, *, guests: int, say: Say) -> Explored:
+def explore(
+    options: ExploreOptions, folder: Path, *, guests: int, say: Say, only: int | None = None
+) -> Explored:
     """Explore, or go on where a run before was stopped.
 
     Args:
         options: what to explore.
+        only: the number of the one state to look at, known or not; its images are kept.
         folder: of this exploration; what is in it is gone on with, unless it is finished.
         guests: how many at once.
         say: takes a line about anything slow, and about progress now and then.
@@ -98,17 +108,16 @@ def explore(options: ExploreOptions, folder: Path, *, guests: int, say: Say) -> 
     Raises:
         HarnessError: no guest could be had; what is known by then is kept.
     """
-    _begin_anew_if_finished(folder)
+    if only is None:
+        _begin_anew_if_finished(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with opened_store(folder / STORE) as store:
         recording = _recording(options, folder, store, say)
-        sizes = {disk.name: disk.size_bytes for disk in recording.trace.disks}
-        run = _Run(options, recording, store, folder, say)
-        with guest_pool(
-            options.crash.image, options.crash.shape, sizes, guests=guests, say=say
-        ) as pool:
+        run = _Run(options, recording, store, folder, say, only)
+        with guest_pool(options.crash.image, options.crash.shape, guests=guests, say=say) as pool:
             run.go(pool)
-        store.note({_FINISHED: "yes"})
+        if only is None:
+            store.note({_FINISHED: "yes"})
         seconds = time.monotonic() - run.progress.began
         return Explored(
             folder=folder, recording=recording, progress=run.progress, seconds=seconds,
@@ -126,16 +135,23 @@ class _Run:
         store: ExploreStore,
         folder: Path,
         say: Say,
+        only: int | None,
     ) -> None:
+        self._only = only
         self._options = options
         self._recording = recording
         self._store = store
         self._folder = folder
         self._say = say
         self._issues = read_known_issues()
-        self._promises = Promises(recording.workload, recording.trace)
+        promises = Promises(recording.workload, recording.trace, options.crash.shape.geometry)
         self._names = [disk.name for disk in recording.trace.disks]
         self._sizes = {disk.name: disk.size_bytes for disk in recording.trace.disks}
+        self._subject: Subject = (
+            Journaled(promises, self._sizes, options.crash.era)
+            if options.crash.shape.journaled
+            else WithoutJournal(promises, self._sizes)
+        )
         self._seen = store.known_classes()
         self._known = store.known_states()
         self._records: list[StateRecord] = []
@@ -146,6 +162,8 @@ class _Run:
         """Look at every state."""
         try:
             for chosen in self._chosen():
+                if self._only not in (None, chosen.number):
+                    continue
                 self.progress.looked_at += 1
                 self._look_at(chosen)
                 if len(self._jobs) >= AT_ONCE:
@@ -161,10 +179,16 @@ class _Run:
 
     def _chosen(self) -> Iterator[ChosenState]:
         options, trace = self._options, self._recording.trace
-        counts = [count_states(cut, options.strategy, trace.disks) for cut in self._cuts()]
+        for subsets_log2 in range(FEW_SUBSETS_LOG2, MOST_SUBSETS_LOG2 + 1):
+            counts = [
+                count_states(cut, options.strategy, trace.disks, subsets_log2)
+                for cut in self._cuts()
+            ]
+            if sum(counts) >= options.states:
+                break
         yield from choose_states(
             self._cuts(), counts, options.strategy, trace.disks, states=options.states,
-            seed=options.crash.seed,
+            seed=options.crash.seed, subsets_log2=subsets_log2,
         )  # fmt: skip
 
     def _cuts(self) -> Iterator[Cut]:
@@ -174,57 +198,37 @@ class _Run:
 
     def _look_at(self, chosen: ChosenState) -> None:
         contents = dict(zip(self._names, chosen.contents(), strict=True))
-        predicted = predict_state(
-            contents, self._sizes, self._options.crash.era,
-            stripe_cache_size=DEFAULT_STRIPE_CACHE_SIZE,
-        )  # fmt: skip
-        if chosen.number in self._known:
+        look = self._subject.look_at(chosen, contents)
+        identity = look.job.identity
+        if chosen.number in self._known and self._only is None:
             self.progress.known_before += 1
         else:
-            verdict = self._judge_without_kernel(predicted, chosen.cut.sequence)
+            verdict = with_known_issues(look.verdict, self._issues)
             self.progress.red += verdict.outcome is Outcome.DIFFERS
             self._records.append(
                 StateRecord(
                     number=chosen.number, cut=chosen.cut.sequence, verdict=verdict,
                     lost_writes=chosen.lost_writes, torn_writes=chosen.torn_writes,
-                    identity=predicted.identity,
+                    identity=identity,
                 )
             )  # fmt: skip
             if len(self._records) >= _STATES_AT_ONCE:
                 self._write_down()
-        if predicted.identity not in self._seen:
-            self._seen.add(predicted.identity)
-            job = Job(
-                number=chosen.number, contents=contents, predicted=predicted,
-                by_mdadm=_mdadm_could_object(predicted),
-            )  # fmt: skip
-            self._jobs.append(job)
-
-    def _judge_without_kernel(self, predicted: PredictedState, cut: int) -> Verdict:
-        """Judge what the array holds when recovery has done what is predicted.
-
-        If the kernel does something else, that is found where it recovers a state of this class.
-        """
-        array = predicted.array
-        members = Members(
-            array.geometry,
-            next(s.data_offset for s in array.superblocks.values() if not s.is_journal),
-            {slot: predicted.after[names[0]] for slot, names in array.members.items()},
-            {"member_behind_journal": int(_member_behind_journal(array))},
-        )
-        verdict = verdict_of(
-            (*self._promises.judge(members, cut), judge_redundancy(members, self._promises.pages))
-        )
-        return with_known_issues(verdict, self._issues)
+        if identity not in self._seen or self._only is not None:
+            self._seen.add(identity)
+            self._jobs.append(look.job)
 
     def _take(self, results: Iterator[Judged]) -> None:
         for judged in results:
             verdict = with_known_issues(judged.verdict, self._issues)
             self.progress.recovered += 1
             self.progress.red += verdict.outcome is Outcome.DIFFERS
+            red = verdict.outcome is Outcome.DIFFERS and self.progress.red <= _MOST_KEPT
+            if red or self._only is not None:
+                keep_state(self._folder / f"state-{judged.job.number}", judged, self._sizes)
             self._store.add_class(
                 ClassRecord(
-                    identity=judged.job.predicted.identity, leader=judged.job.number,
+                    identity=judged.job.identity, leader=judged.job.number,
                     verdict=verdict, seconds=judged.seconds,
                 )
             )  # fmt: skip
@@ -242,18 +246,6 @@ class _Run:
                 f" {progress.recovered} recovered by the kernel ({rate:.1f} a second),"
                 f" {progress.red} red"
             )
-
-
-def _member_behind_journal(array: Array) -> bool:
-    """Whether a superblock update had reached the journal, and not every member."""
-    assert array.journal is not None
-    journal = array.superblocks[array.journal].events
-    return any(s.events < journal for s in array.superblocks.values() if not s.is_journal)
-
-
-def _mdadm_could_object(predicted: PredictedState) -> bool:
-    """Whether the devices disagree on how many events there were: mdadm then has a say."""
-    return len({s.events for s in predicted.array.superblocks.values()}) > 1
 
 
 def _begin_anew_if_finished(folder: Path) -> None:

@@ -8,13 +8,11 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.campaign.batch import BankGuest, RecoveredState, StateToRecover, bank_guest
 from harness.campaign.lab import GuestImage, Say
-from harness.campaign.state_judging import judge_recovered
-from harness.crash.content import DiskContent
 from harness.md.shape import Shape
 from harness.verdict.predicted_state import PredictedState
 from harness.verdict.verdict import Verdict
@@ -24,20 +22,17 @@ AT_ONCE = 12  # states in one request to a guest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A state for a guest, and what the model says of it."""
+    """A state for a guest, what class it leads, and who judges what becomes of it."""
 
-    number: int
-    contents: dict[str, DiskContent]
-    predicted: PredictedState
-    by_mdadm: bool
+    state: StateToRecover
+    identity: bytes
+    judge: Callable[[RecoveredState], Verdict]
+    predicted: PredictedState | None  # None: there is nothing to predict
 
     @property
-    def state(self) -> StateToRecover:
-        """What the guest needs of it."""
-        return StateToRecover(
-            number=self.number, contents=self.contents, by_mdadm=self.by_mdadm,
-            assemble=tuple(self.predicted.before),
-        )  # fmt: skip
+    def number(self) -> int:
+        """Of the state."""
+        return self.state.number
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +48,9 @@ class Judged:
 class GuestPool:
     """Takes jobs, gives verdicts; in whatever order the guests come to them."""
 
-    def __init__(
-        self, image: GuestImage, shape: Shape, sizes_bytes: dict[str, int], *, guests: int, say: Say
-    ) -> None:
+    def __init__(self, image: GuestImage, shape: Shape, *, guests: int, say: Say) -> None:
         self._image = image
         self._shape = shape
-        self._sizes = sizes_bytes
         self._say = say
         self._jobs: queue.Queue[list[Job] | None] = queue.Queue(maxsize=2 * guests)
         self._results: queue.SimpleQueue[Judged | BaseException | None] = queue.SimpleQueue()
@@ -149,8 +141,7 @@ class GuestPool:
             for done in guest.recover([job.state for job in jobs]):
                 job = waiting.pop(done.number)
                 seconds = (time.monotonic() - began) / len(jobs)
-                verdict = judge_recovered(job.predicted, done, self._sizes)
-                self._results.put(Judged(job, done, verdict, seconds))
+                self._results.put(Judged(job, done, job.judge(done), seconds))
                 if done.ends_the_guest:
                     return list(waiting.values())
             self.busy_s += time.monotonic() - began
@@ -165,11 +156,9 @@ def _checked(result: Judged | BaseException) -> Judged:
 
 
 @contextlib.contextmanager
-def guest_pool(
-    image: GuestImage, shape: Shape, sizes_bytes: dict[str, int], *, guests: int, say: Say
-) -> Iterator[GuestPool]:
+def guest_pool(image: GuestImage, shape: Shape, *, guests: int, say: Say) -> Iterator[GuestPool]:
     """Give a pool of guests; nothing of it is left afterwards, however the block ends."""
-    pool = GuestPool(image, shape, sizes_bytes, guests=guests, say=say)
+    pool = GuestPool(image, shape, guests=guests, say=say)
     pool.start()
     try:
         yield pool

@@ -42,10 +42,8 @@ class Session:
 
 def disk_caches(shape: Shape) -> dict[str, Cache]:
     """Return each disk's name and cache, members first, the journal last."""
-    return {
-        **dict.fromkeys(shape.member_names, shape.member_cache),
-        JOURNAL_NAME: shape.journal_cache,
-    }
+    journal = {JOURNAL_NAME: shape.journal_cache} if shape.journaled else {}
+    return {**dict.fromkeys(shape.member_names, shape.member_cache), **journal}
 
 
 @contextlib.contextmanager
@@ -90,7 +88,7 @@ def session(
         ) as guest:
             nodes = nodes_by_serial(guest, (*caches, MARKS_EXPORT))
             members = tuple(nodes[name] for name in caches if name != JOURNAL_NAME)
-            array = Nodes(members, nodes[JOURNAL_NAME])
+            array = Nodes(members, nodes[JOURNAL_NAME] if JOURNAL_NAME in caches else None)
             yield Session(guest, server, array, nodes[MARKS_EXPORT])
 
 

@@ -26,6 +26,7 @@ def wait_until_settled(lab: Session, live: Mapping[str, Path]) -> bool:
     Returns:
         False when that did not come about before the deadline.
     """
+    assert lab.nodes.journal is not None
     deadline = time.monotonic() + SETTLE_DEADLINE_S
     while time.monotonic() < deadline:
         try:

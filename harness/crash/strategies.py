@@ -20,7 +20,7 @@ from harness.crash.walk import Cut
 from harness.errors import BadInput
 
 MOST_SUBSETS_LOG2 = 16  # of a cut, where all are wanted
-EPOCH_SUBSETS_LOG2 = 4  # of a cut, before they are sampled
+FEW_SUBSETS_LOG2 = 4  # of a cut, before they are sampled
 
 Place = tuple[int, int]  # disk, and the write's place in what is pending of it
 
@@ -75,6 +75,7 @@ def choose_states(
     *,
     states: int,
     seed: int,
+    subsets_log2: int = FEW_SUBSETS_LOG2,
 ) -> Iterator[ChosenState]:
     """Yield up to *states* states, spread evenly over all that the strategy has.
 
@@ -85,6 +86,7 @@ def choose_states(
         disks: of the trace.
         states: how many are wanted.
         seed: decides where the strategy samples.
+        subsets_log2: as for `count_states`.
     """
     total = sum(counts)
     wanted = range(total) if total <= states else (k * total // states for k in range(states))
@@ -94,14 +96,25 @@ def choose_states(
     for cut, count in zip(cuts, counts, strict=True):
         while first <= index < first + count:
             draw = random.Random(f"{seed} {cut.sequence} {index - first}")
-            survives = _survivors(cut, index - first, strategy, disks, draw)
+            survives = _survivors(cut, index - first, strategy, disks, draw, subsets_log2)
             yield ChosenState(number, cut, survives)
             number, index = next(numbers, (0, -1))
         first += count
 
 
-def count_states(cut: Cut, strategy: Strategy, disks: tuple[TraceDisk, ...]) -> int:
+def count_states(
+    cut: Cut,
+    strategy: Strategy,
+    disks: tuple[TraceDisk, ...],
+    subsets_log2: int = FEW_SUBSETS_LOG2,
+) -> int:
     """Return how many states a strategy has for a cut.
+
+    Args:
+        cut: in question.
+        strategy: chooses.
+        disks: of the trace.
+        subsets_log2: where more than so many writes are open, 2 to that power are sampled.
 
     Raises:
         BadInput: all are wanted, and they are too many.
@@ -121,11 +134,16 @@ def count_states(cut: Cut, strategy: Strategy, disks: tuple[TraceDisk, ...]) -> 
             tears = sum(len(_tears(cut, place, disks)) for place in uncertain(cut))
             return (1 << open_writes) + tears * min(open_writes, 2)
         case _:
-            return 1 << min(open_writes, EPOCH_SUBSETS_LOG2)
+            return 1 << min(open_writes, subsets_log2)
 
 
 def _survivors(
-    cut: Cut, k: int, strategy: Strategy, disks: tuple[TraceDisk, ...], draw: random.Random
+    cut: Cut,
+    k: int,
+    strategy: Strategy,
+    disks: tuple[TraceDisk, ...],
+    draw: random.Random,
+    subsets_log2: int,
 ) -> dict[Place, Ranges]:
     places = uncertain(cut)
     if strategy is Strategy.WORST:
@@ -134,7 +152,7 @@ def _survivors(
         return {place: _whole(cut, place) for place in places[:k]}
     if strategy is Strategy.ALL and k >= 2 ** len(places):
         return _torn(cut, k - 2 ** len(places), disks)
-    few = len(places) <= EPOCH_SUBSETS_LOG2
+    few = len(places) <= subsets_log2
     if strategy is Strategy.ALL or (strategy is Strategy.EPOCHS and few):
         return {place: _whole(cut, place) for n, place in enumerate(places) if k >> n & 1}
     if strategy is Strategy.EPOCHS and k < 2:  # all is lost, nothing is

@@ -26,7 +26,12 @@ class Nodes:
     """Device nodes of an array's disks on its host; of the members that are there, by slot."""
 
     members: tuple[str, ...]
-    journal: str
+    journal: str | None  # None: the array has none
+
+    @property
+    def every(self) -> tuple[str, ...]:
+        """All of them, the journal last."""
+        return self.members if self.journal is None else (*self.members, self.journal)
 
 
 def create(host: Host, shape: Shape, nodes: Nodes, *, uuid: str) -> CommandResult:
@@ -52,11 +57,12 @@ def create(host: Host, shape: Shape, nodes: Nodes, *, uuid: str) -> CommandResul
         "--data-offset=1024",
         *_layout_argument(shape),
         *nodes.members,
-        f"--write-journal={nodes.journal}",
+        *_journal_argument(nodes),
     ]
     # fmt: on
     created = run_checked(host, argv, deadline_s=CREATE_DEADLINE_S)
-    set_journal_mode(host, shape.mode)
+    if shape.journaled:
+        set_journal_mode(host, shape.mode)
     require_as_asked(host, shape)
     return created
 
@@ -84,12 +90,13 @@ def require_as_asked(host: Host, shape: Shape) -> None:
         "chunk_size": str(shape.chunk_bytes),
         "component_size": str(shape.component_bytes // 1024),
         "metadata_version": "1.2",
-        "consistency_policy": "journal",
+        "consistency_policy": "journal" if shape.journaled else "resync",
     }
     if shape.level is not Level.RAID4:
         wanted["layout"] = str(shape.layout)
     found = {name: _first_word(host.read_text(f"{SYSFS}/{name}")) for name in wanted}
-    wanted["journal_mode"], found["journal_mode"] = shape.mode.value, journal_mode(host)
+    if shape.journaled:
+        wanted["journal_mode"], found["journal_mode"] = shape.mode.value, journal_mode(host)
     wrong = [f"{n} is {found[n]}, wanted {wanted[n]}" for n in wanted if found[n] != wanted[n]]
     if wrong:
         raise HarnessError(f"{ARRAY} is not as asked for: {'; '.join(wrong)}")
@@ -147,6 +154,10 @@ def live_journal_tail(host: Host, journal_node: str) -> int:
 
 def _first_word(text: str) -> str:
     return (text.split() or ["nothing"])[0]
+
+
+def _journal_argument(nodes: Nodes) -> list[str]:
+    return ["--bitmap=none"] if nodes.journal is None else [f"--write-journal={nodes.journal}"]
 
 
 def _layout_argument(shape: Shape) -> list[str]:

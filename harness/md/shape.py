@@ -38,6 +38,7 @@ class Shape:
     mode: JournalMode = JournalMode.WRITE_THROUGH
     member_cache: Cache = Cache.WRITE_BACK
     journal_cache: Cache = Cache.WRITE_BACK
+    journaled: bool = True  # without a journal: the control, which must show the write hole
 
     @property
     def geometry(self) -> Geometry:
@@ -69,8 +70,12 @@ class Shape:
         return (
             f"RAID-{self.level:d} {layout_of(self.level, self.layout).name}, {self.members} members"
             f" of {_in_words(self.component_bytes)}, chunk {self.chunk_bytes // KIB} KiB,"
-            f" journal {self.journal_bytes // KIB} KiB {self.mode.value};"
-            f" caches: members {self.member_cache.value}, journal {self.journal_cache.value}"
+            + (
+                f" journal {self.journal_bytes // KIB} KiB {self.mode.value};"
+                f" caches: members {self.member_cache.value}, journal {self.journal_cache.value}"
+                if self.journaled
+                else f" NO JOURNAL; caches: members {self.member_cache.value}"
+            )
         )
 
 
@@ -92,6 +97,7 @@ def build_shape(
     mode: JournalMode,
     member_cache: Cache,
     journal_cache: Cache,
+    journaled: bool = True,
 ) -> Shape:
     """Return a shape from what a person asked for, or say what of it cannot be.
 
@@ -114,7 +120,7 @@ def build_shape(
     return Shape(
         level=raid, members=count, layout=number, chunk_bytes=chunk_bytes,
         journal_bytes=journal_bytes, mode=mode, member_cache=member_cache,
-        journal_cache=journal_cache,
+        journal_cache=journal_cache, journaled=journaled,
     )  # fmt: skip
 
 

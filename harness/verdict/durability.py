@@ -21,6 +21,7 @@ from harness.ondisk.units import (
     StripeSector,
 )
 from harness.recovery.geometry import Geometry
+from harness.recovery.reconstruct import recover_one
 from harness.recovery.write_out import parity_of
 from harness.verdict.verdict import Finding, Judgement
 
@@ -42,7 +43,10 @@ class Members:
     facts: Mapping[str, int] = field(default_factory=dict)  # for the findings: see `known`
 
     def page(self, device: int, sector: StripeSector) -> bytes:
-        """Return a page of a member."""
+        """Return a page of a member; of one that is missing, what the others make up for."""
+        if device not in self.contents:
+            left = {other: self.page(other, sector) for other in self.contents}
+            return recover_one(self.geometry, self.geometry.row_at(sector), left, device)
         block = (self.data_offset + sector) * SECTOR_BYTES // BLOCK_BYTES
         return self.contents[device].block(block)
 
@@ -55,7 +59,7 @@ class Members:
 class Promises:
     """What a workload was told is safe, and so which write each sector may hold, cut by cut."""
 
-    def __init__(self, workload: Workload, trace: Trace) -> None:
+    def __init__(self, workload: Workload, trace: Trace, geometry: Geometry) -> None:
         self._seed = workload.seed
         self._flushed = [
             (event.sequence, int(event.text.removeprefix(_FLUSHED)))
@@ -63,9 +67,15 @@ class Promises:
             if isinstance(event, Mark) and event.text.startswith(_FLUSHED)
         ]
         self._writes = workload.writes
+        written = {page for write in workload.writes for page in _pages_of(write)}
+        stripes = {geometry.place(ArraySector(page)).sector for page in written}
+        # Of the array, in sectors: also what nobody wrote to in the same stripes.
         self.pages = sorted(
-            {page for write in workload.writes for page in _pages_of(write)}
-        )  # of the array, in sectors
+            page
+            for stripe in stripes
+            for device in geometry.row_at(stripe).data
+            if (page := geometry.array_sector(device, stripe)) is not None
+        )
         self._fine: set[tuple[int, int, bytes]] = set()  # judged before, and found to be so
         self._touching: dict[int, list[int]] = {}  # sector -> numbers of the writes, ascending
         for write in workload.writes:
@@ -90,7 +100,7 @@ class Promises:
             mixed += [finding for finding in found if finding.oracle == ATOMICITY]
             if not found:
                 self._fine.add((page, acknowledged, content))
-        compared = f"{len(self.pages)} pages that were written to"
+        compared = f"{len(self.pages)} pages of stripes that were written to"
         promise = f"up to write {acknowledged} of {len(self._writes)}, which a flush covered"
         return (
             Judgement(DURABILITY, (compared, promise), tuple(lost[:_MOST_FINDINGS])),

@@ -220,7 +220,8 @@ _recoverers: dict[str, recovering.Recoverer] = {}
 def recover_states(*, marks: str, states: list[Answer], deadline_s: float) -> Answer:
     """Recover crash states of a bank one after another, up to one that hangs.
 
-    Each of *states* has ``number``, ``nodes`` (what to assemble, a journal last), ``by_mdadm``.
+    Each of *states* has ``number``, ``nodes`` (what to assemble, a journal last), ``by_mdadm`` and
+    ``read_pages``.
     """
     if marks not in _recoverers:
         _recoverers[marks] = recovering.Recoverer(lambda text: mark(node=marks, text=text), run)
@@ -228,7 +229,11 @@ def recover_states(*, marks: str, states: list[Answer], deadline_s: float) -> An
     for state in states:
         results.append(
             _recoverers[marks].recover(
-                state["number"], state["nodes"], by_mdadm=state["by_mdadm"], deadline_s=deadline_s
+                state["number"],
+                state["nodes"],
+                by_mdadm=state["by_mdadm"],
+                read_pages=state["read_pages"],
+                deadline_s=deadline_s,
             )
         )
         if results[-1]["stack"] or not (results[-1]["stopped"] or results[-1]["error"]):

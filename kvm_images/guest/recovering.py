@@ -18,6 +18,7 @@ import queue
 import struct
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -29,9 +30,14 @@ STOP_ARRAY = 0x932
 ARRAY = "md0"
 SYSFS = f"/sys/block/{ARRAY}/md"
 POLL_S = 0.001
+OPEN_TRIES_S = 30.0
 STOP_TRIES_S = 30.0
+READ_DEADLINE_S = 60.0
+PAGE_BYTES = 4096
 _SUPERBLOCK_AT = 4096
 _EVENTS, _TAIL = 200, 152  # in a superblock
+
+_GOING = (errno.ENOENT, errno.ENXIO, errno.ENODEV, errno.EBUSY)
 
 Answer = dict[str, Any]
 Run = Callable[..., Answer]
@@ -89,9 +95,22 @@ class Recoverer:
         self._array = -1
 
     def recover(
-        self, number: int, nodes: list[str], *, by_mdadm: bool, deadline_s: float
+        self,
+        number: int,
+        nodes: list[str],
+        *,
+        by_mdadm: bool,
+        read_pages: int,
+        deadline_s: float,
     ) -> Answer:
         """Have the state *number* put on the disks, and let md recover it.
+
+        Args:
+            number: of the state.
+            nodes: what to assemble, a journal last.
+            by_mdadm: whether mdadm does that.
+            read_pages: so many pages are read from the array's beginning, each for its CRC-32.
+            deadline_s: for each request to md.
 
         Returns:
             What came of it: ``assembled``, ``settled``, ``stopped``, seconds, what md said, and
@@ -111,6 +130,7 @@ class Recoverer:
                 answer["assemble_s"] = time.monotonic() - began
                 answer["settled"] = self._settle(nodes, deadline_s)
                 self._mark(f"settled {number}")
+                answer["read"] = self._read_back(read_pages)
                 stop()
                 answer["stopped"] = True
             else:
@@ -128,12 +148,21 @@ class Recoverer:
         return answer
 
     def _open(self) -> None:
-        """Have the array's device, not yet started."""
-        if self._array < 0:
-            if not os.path.exists(f"/dev/{ARRAY}"):
-                with open("/sys/module/md_mod/parameters/new_array", "w", encoding="ascii") as file:
-                    file.write(ARRAY)
-            self._array = os.open(f"/dev/{ARRAY}", os.O_RDWR)
+        """Have the array's device, not yet started.
+
+        That of the array before goes some time after it was closed: until then a new one cannot be
+        made, and the old one not be opened.
+        """
+        deadline = time.monotonic() + OPEN_TRIES_S
+        while self._array < 0:
+            try:
+                with contextlib.suppress(FileExistsError):
+                    _write("/sys/module/md_mod/parameters/new_array", ARRAY)
+                self._array = os.open(f"/dev/{ARRAY}", os.O_RDWR)
+            except OSError as error:
+                if error.errno not in _GOING or time.monotonic() > deadline:
+                    raise
+                time.sleep(POLL_S)
 
     def _close(self) -> None:
         """Let the device go: mdadm makes its own, and takes none that somebody has open."""
@@ -167,6 +196,19 @@ class Recoverer:
             disk = struct.pack("<5i", 0, os.major(device), os.minor(device), 0, 0)
             fcntl.ioctl(self._array, ADD_NEW_DISK, disk)
         fcntl.ioctl(self._array, RUN_ARRAY, bytes(12))
+
+    def _read_back(self, pages: int) -> list[int]:
+        found: list[int] = []
+        if pages:
+            self._open()
+            self._worker.do(
+                lambda: found.extend(
+                    zlib.crc32(os.pread(self._array, PAGE_BYTES, number * PAGE_BYTES))
+                    for number in range(pages)
+                ),
+                READ_DEADLINE_S,
+            )
+        return found
 
     def _stop(self) -> None:
         self._open()
@@ -238,6 +280,11 @@ def stacks(thread: int | None) -> str:
         if name.startswith((ARRAY, "mdadm")):
             found.append(f"{name}:\n{_read(path.replace('comm', 'stack'))}")
     return "\n".join(found)
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w", encoding="ascii") as file:
+        file.write(text)
 
 
 def _read(path: str) -> str:

@@ -71,6 +71,23 @@ def test_states_agree_with_the_kernel(lab: Lab, kernel: str, shape: Shape, tmp_p
     assert classes.count(Outcome.AGREES) > len(classes) / 2
 
 
+@pytest.mark.parametrize("shape", [Shape(journaled=False)], ids=str)
+def test_without_a_journal_the_write_hole_shows(
+    lab: Lab, kernel: str, shape: Shape, tmp_path: Path
+) -> None:
+    """The control: if this were green, the harness would be blind."""
+    explore(options_of(lab, kernel, shape), tmp_path, guests=2, say=print)
+    with opened_store(tmp_path / STORE) as store:
+        records = list(store.class_records())
+        holes = [verdict for _, verdict in store.red_states()]
+    assert [r.verdict for r in records if r.verdict.outcome is not Outcome.AGREES] == []
+    read = [judgement for r in records for judgement in r.verdict.judgements][2]
+    assert read.oracle == "read back", "the kernel itself read what is judged"
+    assert len(holes) > STATES / 5
+    said = [finding.what for verdict in holes for finding in verdict.findings]
+    assert any("which no write put there whole" in what for what in said)
+
+
 @pytest.fixture(scope="module")
 def recovered(lab: Lab, kernel: str) -> tuple[PredictedState, RecoveredState, dict[str, int]]:
     """One state with stripes to replay, recovered by the kernel."""
@@ -84,9 +101,7 @@ def recovered(lab: Lab, kernel: str) -> tuple[PredictedState, RecoveredState, di
     sizes = {disk.name: disk.size_bytes for disk in trace.disks}
     predicted = predict_state(contents, sizes, options.era, stripe_cache_size=256)
     assert predicted.plan.data_parity
-    state = StateToRecover(
-        number=0, contents=contents, assemble=tuple(predicted.before), by_mdadm=False
-    )
+    state = StateToRecover(number=0, contents=contents, assemble=tuple(predicted.before))
     with bank_guest(options.image, options.shape, say=print) as guest:
         (done,) = guest.recover([state])
     return predicted, done, sizes

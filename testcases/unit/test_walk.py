@@ -9,7 +9,7 @@ import pytest
 from harness.crash.content import DiskContent
 from harness.crash.states import Fate, Loss, crash_state, fates
 from harness.crash.strategies import (
-    EPOCH_SUBSETS_LOG2,
+    FEW_SUBSETS_LOG2,
     ChosenState,
     Strategy,
     choose_states,
@@ -195,7 +195,7 @@ def test_the_seed_decides_what_is_sampled(strategy: Strategy) -> None:
 
 def test_epochs_have_every_subset_where_they_are_few() -> None:
     trace = drawn_trace(6, events=30)
-    few = [cut for cut in cuts_of(trace) if len(uncertain(cut)) <= EPOCH_SUBSETS_LOG2]
+    few = [cut for cut in cuts_of(trace) if len(uncertain(cut)) <= FEW_SUBSETS_LOG2]
     assert any(len(uncertain(cut)) == 3 for cut in few)
     for cut in few:
         count = count_states(cut, Strategy.EPOCHS, trace.disks)

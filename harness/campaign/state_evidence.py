@@ -1,0 +1,46 @@
+"""Keep the images of one recovered crash state, as a run of `crash` keeps its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from harness.campaign.evidence import verdict_document
+from harness.campaign.guest_pool import Judged
+from harness.campaign.state_judging import contents_after
+from harness.crash.content import DiskContent
+from harness.crash.history import BLOCK_BYTES
+from harness.storage.images import create_image, naming_full_disk, opened_image
+
+
+def keep_state(folder: Path, judged: Judged, sizes_bytes: Mapping[str, int]) -> None:
+    """Write before/, predicted/, after/, the kernel's log and the verdict into a new *folder*.
+
+    What the kernel left is as of when its recovery had come to rest.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    kinds: dict[str, Mapping[str, DiskContent]] = {"before": judged.job.state.contents}
+    if (predicted := judged.job.predicted) is not None:
+        kinds["predicted"] = predicted.after
+        kinds["after"] = contents_after(predicted, judged.done.writes, list(sizes_bytes))
+    for kind, contents in kinds.items():
+        (folder / kind).mkdir()
+        for name, content in contents.items():
+            write_content(folder / kind / f"{name}.img", content, sizes_bytes[name])
+    lines = "".join(f"{line}\n" for line in judged.done.recovered.kernel_log)
+    (folder / "dmesg-recovery.txt").write_text(lines)
+    document = {"schema": 1, "state": judged.job.number, **verdict_document(judged.verdict)}
+    (folder / "verdict.json").write_text(json.dumps(document, indent=2) + "\n")
+
+
+def write_content(path: Path, content: DiskContent, size_bytes: int) -> None:
+    """Write a disk's content as a sparse image."""
+    create_image(path, size_bytes)
+    with opened_image(path, writable=True) as descriptor, naming_full_disk(path):
+        for block, data in sorted(content.blocks.items()):
+            if any(data):
+                os.pwrite(descriptor, data, block * BLOCK_BYTES)
