@@ -121,6 +121,8 @@ def explore_command(
 
 
 def _exit_status(summary: Summary, *, strict: bool) -> int:
-    outcomes = summary.outcomes
+    outcomes = summary.outcomes.copy()
+    if summary.ordering is not None:
+        outcomes[summary.ordering.outcome] += 1
     red = outcomes[Outcome.DIFFERS] + (outcomes[Outcome.KNOWN] if strict else 0)
     return EXIT_DIFFERS if red else EXIT_AGREES

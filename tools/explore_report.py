@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.campaign.explore import STORE, Explored, ExploreOptions
-from harness.campaign.explore_store import opened_store
+from harness.campaign.evidence import verdict_document
+from harness.campaign.explore import ORDERING, STORE, Explored, ExploreOptions
+from harness.campaign.explore_store import decode_verdict, opened_store
 from harness.campaign.subjects import WRITE_HOLE
 from harness.verdict.durability import ATOMICITY, DURABILITY, REDUNDANCY
 from harness.verdict.verdict import Outcome, Verdict
@@ -39,6 +40,7 @@ class Summary:
     oracles: dict[str, tuple[int, int]]  # name -> how many were judged by it, how many objected to
     reds: tuple[Red, ...]
     guest_s: float
+    ordering: Verdict | None  # of the trace
 
 
 def summarise(folder: Path, *, journaled: bool, only: int | None = None) -> Summary:
@@ -47,6 +49,7 @@ def summarise(folder: Path, *, journaled: bool, only: int | None = None) -> Summ
         counts = store.states_of_classes()
         by_class = {record.identity: record for record in store.class_records()}
         alone = dict(store.red_states())
+        order = store.fact(ORDERING)
     if only is not None:
         by_class = {i: record for i, record in by_class.items() if record.leader == only}
         counts = dict.fromkeys(by_class, 1)
@@ -69,19 +72,14 @@ def summarise(folder: Path, *, journaled: bool, only: int | None = None) -> Summ
             any(f.oracle == name for f in verdict.findings) for verdict in alone.values()
         )
         oracles[name] = total, objected
+    ordering = None if order is None else decode_verdict(order)
     for number, verdict in alone.items():
         outcomes[Outcome.AGREES] -= 1
         outcomes[verdict.outcome] += 1
         reds.append(Red(number, verdict, 1))
     guest_s = sum(record.seconds for record in by_class.values())
-    return Summary(
-        total,
-        len(by_class),
-        outcomes,
-        oracles,
-        tuple(sorted(reds, key=lambda r: r.number)),
-        guest_s,
-    )
+    reds.sort(key=lambda red: red.number)
+    return Summary(total, len(by_class), outcomes, oracles, tuple(reds), guest_s, ordering)
 
 
 def report_lines(
@@ -102,6 +100,8 @@ def report_lines(
         f"states     {summary.states} by strategy {options.strategy.value}; {summary.classes} of"
         " them differ in what recovery reads, and were recovered by the kernel"
     )
+    if summary.ordering is not None:
+        yield from _ordering_lines(summary.ordering)
     for number, (name, (judged, objected)) in enumerate(summary.oracles.items()):
         head = "oracles" if number == 0 else ""
         of = "states" if name in WITHOUT_KERNEL else "recoveries"
@@ -133,6 +133,7 @@ def summary_document(explored: Explored, summary: Summary) -> dict[str, Any]:
             name: {"judged": judged, "objected": objected}
             for name, (judged, objected) in summary.oracles.items()
         },
+        "write_ordering": None if summary.ordering is None else verdict_document(summary.ordering),
         "red": [
             {"state": red.number, "verdict": red.verdict.outcome.value,
              "reason": red.verdict.reason, "stands_for": red.stands_for}
@@ -141,6 +142,17 @@ def summary_document(explored: Explored, summary: Summary) -> dict[str, Any]:
         "seconds": round(explored.seconds, 2),
         "folder": str(explored.folder),
     }  # fmt: skip
+
+
+def _ordering_lines(verdict: Verdict) -> Iterator[str]:
+    """Say what the trace alone shows."""
+    (judgement,) = verdict.judgements
+    reason = f": {verdict.reason}" if verdict.outcome is Outcome.KNOWN else ""
+    yield f"order      {verdict.outcome.value}{reason}"
+    for line in judgement.compared:
+        yield f"           {line}"
+    for finding in judgement.findings[:_MOST_DETAILS]:
+        yield f"           - {finding.what}"
 
 
 def _red_lines(summary: Summary) -> Iterator[str]:

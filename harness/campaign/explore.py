@@ -23,11 +23,18 @@ from harness.campaign.crash import (
     workload_of,
 )
 from harness.campaign.evidence import Evidence
-from harness.campaign.explore_store import ClassRecord, ExploreStore, StateRecord, opened_store
+from harness.campaign.explore_store import (
+    ClassRecord,
+    ExploreStore,
+    StateRecord,
+    encode_verdict,
+    opened_store,
+)
 from harness.campaign.guest_pool import AT_ONCE, GuestPool, Job, Judged, guest_pool
 from harness.campaign.known_issues import read_known_issues
 from harness.campaign.state_evidence import keep_state
 from harness.campaign.subjects import Journaled, Subject, WithoutJournal
+from harness.campaign.trace_judging import judge_order
 from harness.crash.strategies import (
     FEW_SUBSETS_LOG2,
     MOST_SUBSETS_LOG2,
@@ -45,6 +52,7 @@ from harness.verdict.verdict import Outcome
 
 STORE = "explore.sqlite"
 TRACE = "trace.mdjtrace"
+ORDERING = "ordering"  # the verdict on the trace, among the facts
 _FINISHED = "finished"
 _STATES_AT_ONCE = 100  # written down together
 _MOST_KEPT = 5  # red states of which the images are kept
@@ -113,6 +121,10 @@ def explore(
     folder.mkdir(parents=True, exist_ok=True)
     with opened_store(folder / STORE) as store:
         recording = _recording(options, folder, store, say)
+        if options.crash.shape.journaled and store.fact(ORDERING) is None:
+            say("judging the order of writes in the trace")
+            verdict = with_known_issues(judge_order(recording), read_known_issues())
+            store.note({ORDERING: encode_verdict(verdict)})
         run = _Run(options, recording, store, folder, say, only)
         with guest_pool(options.crash.image, options.crash.shape, guests=guests, say=say) as pool:
             run.go(pool)

@@ -15,12 +15,17 @@ from harness.campaign.judging import judge_alive, judge_available
 from harness.campaign.state_judging import judge_recovered
 from harness.crash.content import DiskContent
 from harness.crash.strategies import ChosenState
-from harness.ondisk.units import BLOCK_SECTORS, ArraySector
+from harness.ondisk.units import BLOCK_SECTORS, ArraySector, StripeSector
 from harness.recovery.era import Era
 from harness.recovery.members import Array, put_together
 from harness.recovery.metawise import DEFAULT_STRIPE_CACHE_SIZE
 from harness.verdict.durability import Members, Promises, judge_redundancy
-from harness.verdict.predicted_state import PredictedState, predict_state, superblocks_of
+from harness.verdict.predicted_state import (
+    PredictedState,
+    flushed_stripes,
+    predict_state,
+    superblocks_of,
+)
 from harness.verdict.verdict import Finding, Judgement, Verdict, verdict_of
 
 READ_BACK = "read back"
@@ -73,9 +78,18 @@ class Journaled:
         If the kernel does something else, that is found where it recovers a state of this class.
         """
         array = predicted.array
-        behind = {"member_behind_journal": int(_member_behind_journal(array))}
+        behind = int(_member_behind_journal(array))
+
+        @functools.cache
+        def flushed() -> frozenset[int]:
+            return flushed_stripes(predicted)
+
+        def facts_of(stripe: StripeSector) -> dict[str, int]:
+            named = int(stripe in flushed())
+            return {"member_behind_journal": behind, "stripe_named_by_flush": named}
+
         contents = {slot: predicted.after[names[0]] for slot, names in array.members.items()}
-        members = Members(array.geometry, _data_offset(array), contents, behind)
+        members = Members(array.geometry, _data_offset(array), contents, facts_of)
         pages = self._promises.pages
         return verdict_of((*self._promises.judge(members, cut), judge_redundancy(members, pages)))
 

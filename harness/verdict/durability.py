@@ -5,8 +5,8 @@ DESIGN.md section 6. Judged on the members themselves, as they are when recovery
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 from harness.crash.content import DiskContent
@@ -40,7 +40,8 @@ class Members:
     geometry: Geometry
     data_offset: int  # sectors
     contents: Mapping[int, DiskContent]
-    facts: Mapping[str, int] = field(default_factory=dict)  # for the findings: see `known`
+    # Figures on a stripe, for what is found in it: see `known`.
+    facts_of: Callable[[StripeSector], Mapping[str, int]] = lambda _stripe: {}
 
     def page(self, device: int, sector: StripeSector) -> bytes:
         """Return a page of a member; of one that is missing, what the others make up for."""
@@ -56,16 +57,21 @@ class Members:
         return self.page(place.device, place.sector)
 
 
+def flush_marks(trace: Trace) -> list[tuple[int, int]]:
+    """Return (sequence of the mark, last write that it covers) of each flush that has ended."""
+    return [
+        (event.sequence, int(event.text.removeprefix(_FLUSHED)))
+        for event in trace.events
+        if isinstance(event, Mark) and event.text.startswith(_FLUSHED)
+    ]
+
+
 class Promises:
     """What a workload was told is safe, and so which write each sector may hold, cut by cut."""
 
     def __init__(self, workload: Workload, trace: Trace, geometry: Geometry) -> None:
         self._seed = workload.seed
-        self._flushed = [
-            (event.sequence, int(event.text.removeprefix(_FLUSHED)))
-            for event in trace.events
-            if isinstance(event, Mark) and event.text.startswith(_FLUSHED)
-        ]
+        self._flushed = flush_marks(trace)
         self._writes = workload.writes
         written = {page for write in workload.writes for page in _pages_of(write)}
         stripes = {geometry.place(ArraySector(page)).sector for page in written}
@@ -95,7 +101,7 @@ class Promises:
             content = members.array_page(ArraySector(page))
             if (page, acknowledged, content) in self._fine:
                 continue
-            found = list(self._judge_page(page, content, acknowledged, members.facts))
+            found = list(self._judge_page(page, content, acknowledged, members))
             lost += [finding for finding in found if finding.oracle == DURABILITY]
             mixed += [finding for finding in found if finding.oracle == ATOMICITY]
             if not found:
@@ -108,20 +114,21 @@ class Promises:
         )
 
     def _judge_page(
-        self, page: int, content: bytes, acknowledged: int, facts: Mapping[str, int]
+        self, page: int, content: bytes, acknowledged: int, members: Members
     ) -> Iterator[Finding]:
-        for number, (write, sector, seed) in enumerate(_stamps(content)):
+        stripe = members.geometry.place(ArraySector(page)).sector
+        for number, (write, sector, seed) in enumerate(page_stamps(content)):
             here = page + number
             touching = self._touching.get(here, [])
             holds = describe_sector(content[number * SECTOR_BYTES : (number + 1) * SECTOR_BYTES])
             if write and ((sector, seed) != (here, self._seed) or write not in touching):
                 what = f"array sector {here} holds {holds}, which no write put there whole"
-                yield Finding(ATOMICITY, what, (), facts)
+                yield Finding(ATOMICITY, what, (), members.facts_of(stripe))
                 continue
             last = max((n for n in touching if n <= acknowledged), default=0)
             if write < last:
                 what = f"array sector {here} holds {holds}; write {last} of it was flushed"
-                yield Finding(DURABILITY, f"{what} and is gone", (), facts)
+                yield Finding(DURABILITY, f"{what} and is gone", (), members.facts_of(stripe))
 
 
 def judge_redundancy(members: Members, pages: Sequence[int]) -> Judgement:
@@ -136,7 +143,7 @@ def judge_redundancy(members: Members, pages: Sequence[int]) -> Judgement:
         for name, device in (("P", row.pd_idx), ("Q", row.qd_idx)):
             if device is not None and members.page(device, stripe) != wanted[device]:
                 what = f"{name} of stripe {stripe} is not its parity"
-                findings.append(Finding(REDUNDANCY, what, (), members.facts))
+                findings.append(Finding(REDUNDANCY, what, (), members.facts_of(stripe)))
     compared = f"parity of {len(stripes)} stripes that were written to"
     return Judgement(REDUNDANCY, (compared,), tuple(findings[:_MOST_FINDINGS]))
 
@@ -148,7 +155,7 @@ def _parity(geometry: Geometry, stripe: StripeSector, data: tuple[bytes, ...]) -
 
 
 @lru_cache(maxsize=16384)
-def _stamps(page: bytes) -> _Stamps:
+def page_stamps(page: bytes) -> _Stamps:
     """Return what each sector of a page says of itself; a damaged one is foreign."""
     found = []
     for at in range(0, BLOCK_BYTES, SECTOR_BYTES):

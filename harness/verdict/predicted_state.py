@@ -10,13 +10,14 @@ from harness.crash.content import DiskContent
 from harness.crash.history import BLOCK_BYTES
 from harness.errors import BadImage
 from harness.ondisk.crc import uuid_checksum
+from harness.ondisk.log import PayloadType
 from harness.ondisk.superblock import SUPERBLOCK_BYTES, Superblock, parse_superblock
 from harness.ondisk.units import SECTOR_BYTES, DeviceSector, LogSector
 from harness.recovery.era import Era
 from harness.recovery.image_writes import ImageWrite, OutsideWrite, RecoveryWrites
 from harness.recovery.log import Log
 from harness.recovery.members import Array, no_longer_members, put_together
-from harness.recovery.plan import RecoveryPlan
+from harness.recovery.plan import RecoveryPlan, follow_log
 
 SUPERBLOCK_AT = DeviceSector(8)  # the arrays that are built here have 1.2 metadata
 
@@ -79,6 +80,16 @@ def predict_state(
         array=array, log=log, plan=writes.plan, outside=tuple(writes.outside), before=before,
         after=after, left_out=left_out, identity=looks.digest(),
     )  # fmt: skip
+
+
+def flushed_stripes(predicted: PredictedState) -> frozenset[int]:
+    """Return the stripes that a FLUSH in the live log names: recovery takes them for written."""
+    return frozenset(
+        location
+        for scanned in follow_log(predicted.log, predicted.array.geometry)
+        for kind, location, _ in scanned.entries
+        if kind == PayloadType.FLUSH
+    )
 
 
 def superblocks_of(

@@ -1,0 +1,211 @@
+"""The order of writes: a driver that keeps its promises is green, each broken promise is seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from harness.crash.pattern import write_content
+from harness.crash.trace import (
+    Cache,
+    Completion,
+    Event,
+    Flag,
+    Issue,
+    Mark,
+    Operation,
+    Trace,
+    TraceDisk,
+)
+from harness.crash.workload import FlushStep, Workload, Write, WriteStep
+from harness.ondisk.units import ArraySector
+from harness.recovery.geometry import Geometry
+from harness.recovery.layout import Level, layout_of
+from harness.verdict.ordering import TracedArray, judge_ordering
+from harness.verdict.requests import NEVER, DurableTimes
+from testcases.journal_writer import Data, Flush, Parity, Payload, log_record, superblock
+from testcases.unit.written_logs import U
+
+GEOMETRY = Geometry(
+    layout=layout_of(Level.RAID4, 0), raid_disks=3, chunk_sectors=8, component_sectors=800
+)
+JOURNAL, RING, OFFSET = 3, 256, 16
+ARRAY = TracedArray(
+    geometry=GEOMETRY, seed=U, members={0: 0, 1: 1, 2: 2}, journal=JOURNAL, member_offset=OFFSET,
+    journal_offset=OFFSET, ring_sectors=RING, superblock_at=8,
+)  # fmt: skip
+SEED = 5
+WORKLOAD = Workload(
+    SEED, (WriteStep((Write(1, ArraySector(0), 8),)), FlushStep(),
+           WriteStep((Write(2, ArraySector(16), 8),)), FlushStep()),
+)  # fmt: skip
+
+
+def page(write: int, sector: int) -> bytes:
+    return write_content(seed=SEED, write=write, sector=sector, sectors=8)
+
+
+class Driver:
+    """A driver of a small array, whose every request goes into a trace."""
+
+    def __init__(self, journal_cache: Cache = Cache.WRITE_BACK) -> None:
+        self.events: list[Event] = []
+        self._caches = (Cache.WRITE_BACK,) * 3 + (journal_cache,)
+        self._seq = 100
+
+    @property
+    def trace(self) -> Trace:
+        """What has happened so far."""
+        disks = (TraceDisk(f"disk{n}", 1 << 20, cache, 512) for n, cache in enumerate(self._caches))
+        return Trace(tuple(disks), tuple(self.events))
+
+    def write(self, disk: int, sector: int, data: bytes, *, fua: bool = False) -> int:
+        """Issue a write; return its request, which has not completed."""
+        number = len(self.events) + 1
+        flags = Flag.FUA if fua else Flag(0)
+        self.events.append(
+            Issue(number, number, disk, Operation.WRITE, flags, sector * 512, len(data), data)
+        )
+        return number
+
+    def done(self, request: int) -> None:
+        """Complete a request."""
+        disk = next(e.disk for e in self.events if isinstance(e, Issue) and e.request == request)
+        self.events.append(Completion(len(self.events) + 1, request, disk, 0))
+
+    def flush(self, disk: int) -> None:
+        """Flush a disk, and wait for it."""
+        number = len(self.events) + 1
+        self.events.append(Issue(number, number, disk, Operation.FLUSH, Flag(0), 0, 0, b""))
+        self.done(number)
+
+    def log(self, position: int, *payloads: Payload) -> int:
+        """Issue the next record; return its request."""
+        record = log_record(seed=U, seq=self._seq, position=position, payloads=payloads)
+        self._seq += 1
+        return self.write(JOURNAL, OFFSET + position, record)
+
+    def member(self, slot: int, stripe: int, data: bytes) -> None:
+        """Write a page of a member, and wait for it."""
+        self.done(self.write(slot, OFFSET + stripe, data))
+
+    def tail(self, position: int) -> None:
+        """Write the journal's superblock, and wait for it."""
+        block = superblock(
+            set_uuid=bytes(range(16)), set_name=b"x", level=4, layout=0, size=800, chunksize=8,
+            raid_disks=3, data_offset=OFFSET, data_size=RING, dev_roles=[0, 1, 2, 0xFFFD],
+            dev_number=3, device_uuid=bytes(16), events=2, journal_tail=position,
+        )  # fmt: skip
+        self.done(self.write(JOURNAL, 8, block[:512], fua=True))
+
+    def mark(self, text: str) -> None:
+        """Say something."""
+        self.events.append(Mark(len(self.events) + 1, text))
+
+
+def well_behaved(skip: str = "", journal_cache: Cache = Cache.WRITE_BACK) -> Driver:
+    """Do two stripe writes, with every step but *skip* in its place."""
+    driver = Driver(journal_cache)
+    second = Data(16, [page(2, 16)]), Parity(8, [page(9, 16)])
+    steps: list[tuple[str, Callable[[], object]]] = [
+        ("", lambda: driver.tail(0)),
+        ("", lambda: driver.done(driver.log(0, Data(0, [page(1, 0)]), Parity(0, [page(9, 0)])))),
+        ("flush log 1", lambda: driver.flush(JOURNAL)),
+        ("", lambda: driver.member(0, 0, page(1, 0))),
+        ("", lambda: driver.member(2, 0, page(9, 0))),
+        ("", lambda: driver.mark("flushed 1")),
+        ("", lambda: driver.done(driver.log(24, *second))),
+        ("flush log 2", lambda: driver.flush(JOURNAL)),
+        ("", lambda: driver.member(0, 8, page(2, 16))),
+        ("", lambda: driver.member(2, 8, page(9, 16))),
+        ("flush member 0", lambda: driver.flush(0)),
+        ("flush member 2", lambda: driver.flush(2)),
+        ("", lambda: driver.done(driver.log(48, Flush([0])))),
+        ("", lambda: driver.mark("flushed 2")),
+        ("", lambda: driver.tail(24)),
+        ("", lambda: driver.flush(JOURNAL)),
+        ("", lambda: driver.done(driver.log(0, Flush([])))),
+    ]  # fmt: skip
+    for name, step in steps:
+        if not skip or name != skip:
+            step()
+    return driver
+
+
+def findings(driver: Driver, *, first: int = 0) -> list[str]:
+    judgement = judge_ordering(driver.trace, ARRAY, WORKLOAD, first=first)
+    return [finding.what for finding in judgement.findings]
+
+
+@pytest.mark.parametrize("cache", Cache)
+def test_a_driver_that_keeps_its_promises_is_green(cache: Cache) -> None:
+    driver = well_behaved(journal_cache=cache)
+    judgement = judge_ordering(driver.trace, ARRAY, WORKLOAD, first=0)
+    assert judgement.findings == ()
+    assert [line.split()[0] for line in judgement.compared] == ["4", "4", "1", "1", "2"]
+
+
+def test_a_member_write_before_its_record_is_durable_is_seen() -> None:
+    said = findings(well_behaved("flush log 1"))
+    assert any(
+        "writes stripe 0 of member 0, and its record (meta block 100, event 3) is durable only"
+        in what
+        for what in said
+    )
+    assert any("event 9 says that write 1 is flushed" in what for what in said)
+    assert findings(well_behaved("flush log 1", Cache.WRITE_THROUGH)) == [], "none is needed there"
+
+
+@pytest.mark.parametrize("slot", [0, 2])
+def test_a_tail_and_a_flush_record_before_the_member_is_durable_are_seen(slot: int) -> None:
+    said = findings(well_behaved(f"flush member {slot}"))
+    tail = [what for what in said if "moves journal_tail to 24, past meta block 100" in what]
+    assert (
+        f"stripe 0 of it is not durable on member {slot}: it is written there by event" in tail[0]
+    )
+    flush = [what for what in said if "logs that stripe 0 is on the members" in what]
+    assert f"not durable on member {slot}" in flush[0]
+    assert len(said) == 2
+
+
+def test_writing_over_a_live_record_is_seen() -> None:
+    driver = well_behaved()
+    driver.done(driver.log(24, Flush([])))
+    said = findings(driver)
+    assert len(said) == 1
+    assert "writes over log sector 24, which belongs to meta block 101" in said[0]
+    assert "still live" in said[0]
+
+
+def test_what_happened_before_the_workload_is_not_judged() -> None:
+    driver = well_behaved("flush log 1")
+    assert len(findings(driver)) > 0
+    assert [what for what in findings(driver, first=10) if "of member 0" in what] == []
+
+
+def test_a_write_that_is_acknowledged_and_not_logged_is_seen() -> None:
+    driver = Driver()
+    driver.mark("flushed 1")
+    (said,) = findings(driver)
+    assert said.startswith(
+        "event 1 says that write 1 is flushed, and array sector 0 of it is in no"
+    )
+
+
+def test_durable_is_what_no_cut_can_lose() -> None:
+    driver = Driver()
+    plain = driver.write(0, 0, bytes(512))
+    fua = driver.write(0, 1, bytes(512), fua=True)
+    early = driver.write(0, 2, bytes(512))
+    driver.done(plain)
+    driver.done(fua)
+    driver.flush(0)
+    driver.done(early)
+    issues = {e.request: e for e in driver.trace.events if isinstance(e, Issue)}
+    times = DurableTimes(driver.trace)
+    assert times.of(issues[plain]) == 7, "the end of the flush"
+    assert times.of(issues[fua]) == 5, "its own end"
+    assert times.of(issues[early]) == NEVER
+    assert times.of(replace(issues[plain], disk=1)) == NEVER, "another disk's flush is no help"
