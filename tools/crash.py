@@ -50,7 +50,7 @@ class CutType(click.ParamType[Any]):
 
 @click.command()
 @kernel_options
-@shape_options
+@shape_options()
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Default: by the clock.")
 @click.option(
     "--cut",

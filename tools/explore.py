@@ -19,13 +19,13 @@ from tools.guest_options import era_of, find_kernel, guest_image, kernel_options
 from tools.progress import progress
 from tools.shape_options import chosen_shape, shape_options
 
-_DEFAULT_STEPS = 8
+_DEFAULT_STEPS = 12
 _DEFAULT_GUESTS = 2
 
 
 @click.command("explore")
 @kernel_options
-@shape_options
+@shape_options(chunk="16K", journal_size="1M")
 @click.option(
     "--no-journal",
     is_flag=True,

@@ -34,15 +34,17 @@ class SizeType(click.ParamType[Any]):
 _CACHES = click.Choice([cache.value for cache in Cache])
 
 
-def shape_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of `chosen_shape` to a click command."""
+def shape_options(
+    *, chunk: str = "64K", journal_size: str = "8M"
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return what adds the options of `chosen_shape` to a click command, with these defaults."""
     options = (
         click.option("--level", type=click.Choice(["4", "5", "6"]), default="5",
                      show_default=True),
         click.option("--members", type=int, help="Default: 3, on RAID-6 4."),
-        click.option("--chunk", type=SizeType(), default="64K", show_default=True),
+        click.option("--chunk", type=SizeType(), default=chunk, show_default=True),
         click.option("--layout", help="As mdadm spells it; default: mdadm's own."),
-        click.option("--journal-size", type=SizeType(), default="8M", show_default=True),
+        click.option("--journal-size", type=SizeType(), default=journal_size, show_default=True),
         click.option("--mode", type=click.Choice([mode.value for mode in JournalMode]),
                      default=JournalMode.WRITE_THROUGH.value, show_default=True),
         click.option("--member-cache", type=_CACHES, default=Cache.WRITE_BACK.value,
@@ -50,7 +52,9 @@ def shape_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--journal-cache", type=_CACHES, default=Cache.WRITE_BACK.value,
                      show_default=True),
     )  # fmt: skip
-    return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
+    return lambda command: functools.reduce(
+        lambda wrapped, option: option(wrapped), reversed(options), command
+    )
 
 
 def chosen_shape(

@@ -35,17 +35,32 @@ def warm(lab: Lab, kernel: str) -> str:
 def test_an_interrupted_crash_leaves_nothing(
     warm: str, tmp_path: Path, number: signal.Signals, after_s: float
 ) -> None:
-    temporary, results = tmp_path / "tmp", tmp_path / "results"
+    interrupt(["crash", "--kernel", warm, "--steps", "200"], number, after_s, tmp_path)
+    results = tmp_path / "results"
+    assert not results.exists() or list(results.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+@pytest.mark.parametrize("after_s", [2.0, 4.0])
+def test_an_interrupted_exploration_leaves_what_it_knows_and_nothing_else(
+    warm: str, tmp_path: Path, number: signal.Signals, after_s: float
+) -> None:
+    command = ["explore", "--kernel", warm, "--states", "5000", "--strategy", "random"]
+    interrupt(command, number, after_s, tmp_path)
+
+
+def interrupt(command: list[str], number: signal.Signals, after_s: float, place: Path) -> None:
+    """Run a command with a place of its own, and send it a signal when it is well under way."""
+    temporary = place / "tmp"
     temporary.mkdir()
     mark = uuid.uuid4().hex
     environment = {
-        **os.environ, MARK: mark, "TMPDIR": str(temporary), "MDJOURNAL_RESULTS": str(results),
-        "PYTHONPATH": str(ROOT),
+        **os.environ, MARK: mark, "TMPDIR": str(temporary), "PYTHONPATH": str(ROOT),
+        "MDJOURNAL_RESULTS": str(place / "results"),
     }  # fmt: skip
-    command = [sys.executable, "-P", "-m", "tools.cli", "crash", "--kernel", warm, "--seed", "1"]
     with subprocess.Popen(
-        [*command, "--steps", "200"], env=environment, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, preexec_fn=hear_ctrl_c,
+        [sys.executable, "-P", "-m", "tools.cli", *command, "--seed", "1"], env=environment,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=hear_ctrl_c,
     ) as process:  # fmt: skip
         time.sleep(after_s)
         process.send_signal(number)
@@ -54,7 +69,6 @@ def test_an_interrupted_crash_leaves_nothing(
     assert "Traceback" not in said
     assert processes_with(mark) == []
     assert list(temporary.iterdir()) == []
-    assert not results.exists() or list(results.iterdir()) == []
 
 
 def hear_ctrl_c() -> None:
