@@ -16,8 +16,8 @@ from harness.verdict.durability import ATOMICITY, DURABILITY, REDUNDANCY
 from harness.verdict.verdict import Outcome, Verdict
 from kvm_images.kernels import Kernel
 
-_MOST_RED = 5
-_MOST_DETAILS = 3
+_MOST_KINDS = 8
+_MOST_DETAILS = 2
 WITHOUT_KERNEL = (DURABILITY, ATOMICITY, REDUNDANCY, WRITE_HOLE)
 
 
@@ -48,12 +48,12 @@ def summarise(folder: Path, *, journaled: bool, only: int | None = None) -> Summ
     with opened_store(folder / STORE) as store:
         counts = store.states_of_classes()
         by_class = {record.identity: record for record in store.class_records()}
-        alone = dict(store.red_states())
+        alone = list(store.red_states())
         order = store.fact(ORDERING)
     if only is not None:
         by_class = {i: record for i, record in by_class.items() if record.leader == only}
         counts = dict.fromkeys(by_class, 1)
-        alone = {number: verdict for number, verdict in alone.items() if number == only}
+        alone = [each for each in alone if each[0] == only]
     outcomes: Counter[Outcome] = Counter()
     oracles: dict[str, tuple[int, int]] = {}
     reds = []
@@ -68,14 +68,16 @@ def summarise(folder: Path, *, journaled: bool, only: int | None = None) -> Summ
     total = sum(counts.values())
     alone_oracles = (DURABILITY, ATOMICITY, REDUNDANCY) if journaled else (WRITE_HOLE,)
     for name in alone_oracles:
-        objected = sum(
-            any(f.oracle == name for f in verdict.findings) for verdict in alone.values()
-        )
+        objected = sum(any(f.oracle == name for f in verdict.findings) for _, _, verdict in alone)
         oracles[name] = total, objected
     ordering = None if order is None else decode_verdict(order)
-    for number, verdict in alone.items():
-        outcomes[Outcome.AGREES] -= 1
-        outcomes[verdict.outcome] += 1
+    for number, identity, verdict in alone:
+        # A state is as red as the reddest that is said of it.
+        leader = by_class.get(identity)
+        so_far = Outcome.AGREES if leader is None else leader.verdict.outcome
+        if so_far is Outcome.AGREES or verdict.outcome is Outcome.DIFFERS:
+            outcomes[so_far] -= 1
+            outcomes[verdict.outcome] += 1
         reds.append(Red(number, verdict, 1))
     guest_s = sum(record.seconds for record in by_class.values())
     reds.sort(key=lambda red: red.number)
@@ -156,14 +158,18 @@ def _ordering_lines(verdict: Verdict) -> Iterator[str]:
 
 
 def _red_lines(summary: Summary) -> Iterator[str]:
-    for red in summary.reds[:_MOST_RED]:
-        yield (
-            f"{red.verdict.outcome.value:<10} state {red.number}, standing for {red.stands_for}:"
-            f" {red.verdict.reason}"
-        )
-        for finding in red.verdict.findings[:_MOST_DETAILS]:
+    """Tell what was objected to, what is alike together, with its first state."""
+    kinds: dict[tuple[Outcome, str], list[Red]] = {}
+    for red in summary.reds:
+        known = red.verdict.outcome is Outcome.KNOWN
+        name = red.verdict.reason if known else red.verdict.findings[0].oracle
+        kinds.setdefault((red.verdict.outcome, name), []).append(red)
+    for (outcome, name), reds in list(kinds.items())[:_MOST_KINDS]:
+        states = sum(red.stands_for for red in reds)
+        yield f"{outcome.value:<10} {name}: {states} states, the first is {reds[0].number}"
+        for finding in reds[0].verdict.findings[:_MOST_DETAILS]:
             yield f"           {finding.oracle}: {finding.what}"
             for detail in finding.details[:_MOST_DETAILS]:
                 yield f"             {detail}"
-    if len(summary.reds) > _MOST_RED:
-        yield f"           and {len(summary.reds) - _MOST_RED} more"
+    if len(kinds) > _MOST_KINDS:
+        yield f"           and {len(kinds) - _MOST_KINDS} more kinds"

@@ -113,14 +113,16 @@ class ExploreStore:
                 identity=identity, leader=leader, verdict=decode_verdict(verdict), seconds=seconds
             )
 
-    def red_states(self) -> Iterator[tuple[int, Verdict]]:
-        """Yield the states with which an oracle without a kernel disagrees."""
+    def red_states(self) -> Iterator[tuple[int, bytes, Verdict]]:
+        """Yield number, class and verdict of states with which an oracle without a kernel
+        disagrees.
+        """
         rows = self._connection.execute(
-            "SELECT number, verdict FROM states WHERE outcome != ? ORDER BY number",
+            "SELECT number, identity, verdict FROM states WHERE outcome != ? ORDER BY number",
             (Outcome.AGREES.value,),
         )
-        for number, verdict in rows:
-            yield number, decode_verdict(verdict)
+        for number, identity, verdict in rows:
+            yield number, identity, decode_verdict(verdict)
 
     def states_of_classes(self) -> dict[bytes, int]:
         """Return how many states each class stands for."""

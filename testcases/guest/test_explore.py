@@ -41,7 +41,7 @@ def outcomes(folder: Path) -> tuple[int, list[Outcome], list[str]]:
     """Return how many states there are, the verdicts of their classes, and every objection."""
     with opened_store(folder / STORE) as store:
         records = list(store.class_records())
-        red = [verdict for _, verdict in store.red_states()]
+        red = [verdict for _, _, verdict in store.red_states()]
         wrong = [
             f"{verdict.outcome.value}: {finding.what}"
             for verdict in (*(record.verdict for record in records), *red)
@@ -79,7 +79,7 @@ def test_without_a_journal_the_write_hole_shows(
     explore(options_of(lab, kernel, shape), tmp_path, guests=2, say=print)
     with opened_store(tmp_path / STORE) as store:
         records = list(store.class_records())
-        holes = [verdict for _, verdict in store.red_states()]
+        holes = [verdict for _, _, verdict in store.red_states()]
     assert [r.verdict for r in records if r.verdict.outcome is not Outcome.AGREES] == []
     read = [judgement for r in records for judgement in r.verdict.judgements][2]
     assert read.oracle == "read back", "the kernel itself read what is judged"

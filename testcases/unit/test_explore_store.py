@@ -33,7 +33,7 @@ def test_states_and_classes_come_back(tmp_path: Path) -> None:
         assert store.known_states() == {0, 1, 2}
         assert store.known_classes() == {b"b"}
         assert store.states_of_classes() == {b"a": 2, b"b": 1}
-        assert list(store.red_states()) == [(1, RED)]
+        assert list(store.red_states()) == [(1, b"b", RED)]
         (record,) = store.class_records()
         assert (record.verdict, record.leader, record.seconds) == (RED, 1, 0.5)
         assert record.verdict.outcome is Outcome.DIFFERS
@@ -45,4 +45,4 @@ def test_a_state_that_is_written_twice_counts_once(tmp_path: Path) -> None:
         store.add_states([state(0)])
         store.add_states([state(0, RED), state(1)])
         assert store.known_states() == {0, 1}
-        assert [number for number, _ in store.red_states()] == [0]
+        assert [number for number, _, _ in store.red_states()] == [0]
