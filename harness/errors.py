@@ -39,6 +39,10 @@ class CommandFailed(HarnessError):
     """A command on some host ended with another status than it should."""
 
 
+class StepHangs(HarnessError):
+    """A step of a workload never came back; the guest is alive, and has said where it hangs."""
+
+
 class GuestLost(HarnessError):
     """The guest did not answer as a guest: no verdict about recovery follows from it."""
 

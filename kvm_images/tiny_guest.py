@@ -39,7 +39,10 @@ _AGENT_FILES = (
     "harness/crash/pattern.py",
     "kvm_images/__init__.py",
     "kvm_images/guest/__init__.py",
+    "kvm_images/guest/assembling.py",
     "kvm_images/guest/recovering.py",
+    "kvm_images/guest/waiting.py",
+    "kvm_images/guest/working.py",
 )
 
 

@@ -8,11 +8,11 @@ from harness.campaign.crash import (
     CrashOptions,
     CrashRun,
     CutChoice,
-    Recording,
     judge_state,
     record,
 )
 from harness.campaign.evidence import Evidence
+from harness.campaign.recording import Recording
 from harness.crash.pattern import Fill
 from harness.crash.states import CrashState, Loss, crash_state
 from harness.crash.workload import Workload

@@ -54,7 +54,7 @@ def check(
             paths = {str(path): path for path in images}
             files = ArrayFiles(array, paths, array.journal, watch)
             reading = read_journal(files, era, stripe_cache_size=stripe_cache_size)
-        journal = journal_facts(reading, array.geometry, health, era)
+        journal = journal_facts(reading, array, health, era)
     found = suspicions(health, journal)
     steps, unknown = next_steps(health, journal), what_is_unknown(health, journal)
     if as_json:

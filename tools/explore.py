@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from harness.campaign.crash import CrashOptions, CutChoice
-from harness.campaign.explore import ExploreOptions, explore
+from harness.campaign.exploring.exploration import ExploreOptions, explore
+from harness.campaign.exploring.oracles import Oracles
+from harness.campaign.known_issues import known_issues_of
 from harness.crash.strategies import Strategy
-from harness.errors import EXIT_AGREES, EXIT_DIFFERS
+from harness.errors import EXIT_AGREES, EXIT_DIFFERS, BadInput
+from harness.md.shape import Shape
 from harness.storage.directories import results_root
 from harness.verdict.verdict import Outcome
-from tools.explore_report import Summary, report_lines, summarise, summary_document
+from tools.explore_report import report_lines, summary_document
+from tools.explore_summary import Summary, summarise
 from tools.guest_options import era_of, find_kernel, guest_image, kernel_options
+from tools.oracle_option import HELP, OraclesType
 from tools.progress import progress
 from tools.shape_options import chosen_shape, shape_options
 
@@ -53,6 +59,15 @@ _DEFAULT_GUESTS = 2
     metavar="NAME",
     help="A disk whose flush and FUA do nothing: member0, journal; repeatable.",
 )
+@click.option(
+    "--exhaustive",
+    type=click.IntRange(1, 3),
+    default=None,
+    metavar="LENGTH",
+    help="Instead of a drawn workload every sequence of up to 2 operations, in both modes; with 3"
+    " also a sample of the longer ones.",
+)
+@click.option("--oracles", type=OraclesType(), default="some", show_default=True, help=HELP)
 @click.option("--steps", type=click.IntRange(1, 5000), default=_DEFAULT_STEPS, show_default=True)
 @click.option(
     "--jitter",
@@ -85,6 +100,8 @@ def explore_command(
     states: int,
     strategy: str,
     lying: tuple[str, ...],
+    exhaustive: int | None,
+    oracles: Oracles,
     steps: int,
     jitter_us: int,
     guests: int,
@@ -107,22 +124,35 @@ def explore_command(
             cut=CutChoice(), steps=steps, jitter_us=jitter_us,
         )  # fmt: skip
         options = ExploreOptions(
-            crash=crash, strategy=Strategy(strategy), states=states, lying=frozenset(lying)
-        )
+            crash=crash, strategy=Strategy(strategy), states=states, lying=frozenset(lying),
+            oracles=oracles, exhaustive=exhaustive or 0,
+        )  # fmt: skip
+        require_disks(shape, lying)
+        issues = known_issues_of(crash.image.kernel_version)
         folder = results_root() / f"explore-{options.key}"
-        explored = explore(options, folder, guests=guests, say=say, only=only)
+        explored = explore(options, folder, guests=guests, issues=issues, say=say, only=only)
         summary = summarise(folder, journaled=shape.journaled, only=only)
     if as_json:
         click.echo(json.dumps(summary_document(explored, summary), indent=1))
     else:
-        for line in report_lines(options, kernel, explored, summary):
+        for line in report_lines(options, kernel, explored, summary, issues):
             click.echo(line)
     return _exit_status(summary, strict=strict)
 
 
+def require_disks(shape: Shape, names: Sequence[str]) -> None:
+    """Require that all names are of disks.
+
+    Raises:
+        BadInput: naming the first that is not, and those that are.
+    """
+    known = list(shape.disk_sizes)
+    for name in names:
+        if name not in known:
+            raise BadInput(f"--lying-disk {name}: no such disk; there are: {', '.join(known)}")
+
+
 def _exit_status(summary: Summary, *, strict: bool) -> int:
-    outcomes = summary.outcomes.copy()
-    if summary.ordering is not None:
-        outcomes[summary.ordering.outcome] += 1
+    outcomes = summary.outcomes + summary.traces
     red = outcomes[Outcome.DIFFERS] + (outcomes[Outcome.KNOWN] if strict else 0)
     return EXIT_DIFFERS if red else EXIT_AGREES

@@ -2,113 +2,53 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from harness.campaign.evidence import verdict_document
-from harness.campaign.explore import ORDERING, STORE, Explored, ExploreOptions
-from harness.campaign.explore_store import decode_verdict, opened_store
-from harness.campaign.subjects import WRITE_HOLE
-from harness.verdict.durability import ATOMICITY, DURABILITY, REDUNDANCY
-from harness.verdict.verdict import Outcome, Verdict
+from harness.campaign.exploring.exploration import Explored, ExploreOptions
+from harness.campaign.known_issues import KnownIssues
+from harness.crash.sequences import Operation
+from harness.crash.workload import JournalMode
+from harness.md.shape import Shape
+from harness.verdict.known import unseen_issues
+from harness.verdict.verdict import Outcome
 from kvm_images.kernels import Kernel
+from tools.explore_summary import Red, Summary
 
 _MOST_KINDS = 8
 _MOST_DETAILS = 2
-WITHOUT_KERNEL = (DURABILITY, ATOMICITY, REDUNDANCY, WRITE_HOLE)
-
-
-@dataclass(frozen=True, slots=True)
-class Red:
-    """A state with which some oracle disagrees, and for how many it stands."""
-
-    number: int
-    verdict: Verdict
-    stands_for: int
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """What is written down of an exploration, in numbers."""
-
-    states: int
-    classes: int
-    outcomes: Counter[Outcome]  # of states
-    oracles: dict[str, tuple[int, int]]  # name -> how many were judged by it, how many objected to
-    reds: tuple[Red, ...]
-    guest_s: float
-    ordering: Verdict | None  # of the trace
-
-
-def summarise(folder: Path, *, journaled: bool, only: int | None = None) -> Summary:
-    """Read what an exploration has written down, of all states or of one."""
-    with opened_store(folder / STORE) as store:
-        counts = store.states_of_classes()
-        by_class = {record.identity: record for record in store.class_records()}
-        alone = list(store.red_states())
-        order = store.fact(ORDERING)
-    if only is not None:
-        by_class = {i: record for i, record in by_class.items() if record.leader == only}
-        counts = dict.fromkeys(by_class, 1)
-        alone = [each for each in alone if each[0] == only]
-    outcomes: Counter[Outcome] = Counter()
-    oracles: dict[str, tuple[int, int]] = {}
-    reds = []
-    for record in by_class.values():
-        stands_for = counts.get(record.identity, 1)
-        outcomes[record.verdict.outcome] += stands_for
-        if record.verdict.outcome is not Outcome.AGREES:
-            reds.append(Red(record.leader, record.verdict, stands_for))
-        for judgement in record.verdict.judgements:
-            judged, objected = oracles.get(judgement.oracle, (0, 0))
-            oracles[judgement.oracle] = judged + 1, objected + bool(judgement.findings)
-    total = sum(counts.values())
-    alone_oracles = (DURABILITY, ATOMICITY, REDUNDANCY) if journaled else (WRITE_HOLE,)
-    for name in alone_oracles:
-        objected = sum(any(f.oracle == name for f in verdict.findings) for _, _, verdict in alone)
-        oracles[name] = total, objected
-    ordering = None if order is None else decode_verdict(order)
-    for number, identity, verdict in alone:
-        # A state is as red as the reddest that is said of it.
-        leader = by_class.get(identity)
-        so_far = Outcome.AGREES if leader is None else leader.verdict.outcome
-        if so_far is Outcome.AGREES or verdict.outcome is Outcome.DIFFERS:
-            outcomes[so_far] -= 1
-            outcomes[verdict.outcome] += 1
-        reds.append(Red(number, verdict, 1))
-    guest_s = sum(record.seconds for record in by_class.values())
-    reds.sort(key=lambda red: red.number)
-    return Summary(total, len(by_class), outcomes, oracles, tuple(reds), guest_s, ordering)
+_INDENT = " " * 11
 
 
 def report_lines(
-    options: ExploreOptions, kernel: Kernel, explored: Explored, summary: Summary
+    options: ExploreOptions,
+    kernel: Kernel,
+    explored: Explored,
+    summary: Summary,
+    issues: KnownIssues,
 ) -> Iterator[str]:
     """Yield what is printed."""
-    recording, crash = explored.recording, options.crash
+    crash = options.crash
     yield f"shape      {crash.shape}"
     yield (
         f"kernel     {kernel.release} ({kernel.version}), recovery of era {crash.era.name},"
         f" guests on {crash.image.accelerator.upper()}"
     )
+    yield from _recorded_lines(options, summary)
     yield (
-        f"recorded   {recording.events} events of {len(recording.workload.writes)} writes,"
-        f" seed {crash.seed}"
+        f"states     {summary.states} by strategy {options.strategy.value}; the kernel recovered"
+        f" {summary.classes} that differ in what recovery reads, one for up to"
+        f" {summary.largest_class}"
     )
-    yield (
-        f"states     {summary.states} by strategy {options.strategy.value}; {summary.classes} of"
-        " them differ in what recovery reads, and were recovered by the kernel"
-    )
-    if summary.ordering is not None:
-        yield from _ordering_lines(summary.ordering)
-    for number, (name, (judged, objected)) in enumerate(summary.oracles.items()):
-        head = "oracles" if number == 0 else ""
-        of = "states" if name in WITHOUT_KERNEL else "recoveries"
-        yield f"{head:<11}{name:<22} {judged:>7} {of:<11} {objected or 'none':>5} objected to"
+    if summary.children:
+        yield f"{_INDENT}{summary.children} more are crash states of recoveries among these"
+    yield from _oracle_lines(summary)
+    if options.exhaustive:
+        yield from _coverage_lines(summary)
     yield from _red_lines(summary)
+    if missing := unseen_issues(issues.issues, shape_facts(crash.shape), _seen(summary)):
+        yield f"not seen   {', '.join(missing)}: listed as known for this shape and kernel"
     done = explored.progress
     if done.recovered:
         rate = done.recovered / explored.seconds
@@ -127,17 +67,23 @@ def report_lines(
 def summary_document(explored: Explored, summary: Summary) -> dict[str, Any]:
     """Return the same as JSON values."""
     return {
-        "schema": 1,
+        "schema": 2,
         "states": summary.states,
         "recovered": summary.classes,
+        "states_of_recoveries": summary.children,
         "verdicts": {outcome.value: count for outcome, count in summary.outcomes.items() if count},
         "oracles": {
-            name: {"judged": judged, "objected": objected}
-            for name, (judged, objected) in summary.oracles.items()
+            f"{name}, {of}": {"judged": count.judged, "objected": count.objected}
+            for (name, of), count in summary.oracles.items()
         },
-        "write_ordering": None if summary.ordering is None else verdict_document(summary.ordering),
+        "recordings": [
+            {"name": record.name, "events": record.events, "writes": record.writes,
+             "states": summary.by_recording[record.number].states,
+             **verdict_document(record.verdict)}
+            for record in summary.recordings
+        ],
         "red": [
-            {"state": red.number, "verdict": red.verdict.outcome.value,
+            {"where": red.where, "verdict": red.verdict.outcome.value,
              "reason": red.verdict.reason, "stands_for": red.stands_for}
             for red in summary.reds
         ],
@@ -146,30 +92,88 @@ def summary_document(explored: Explored, summary: Summary) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _ordering_lines(verdict: Verdict) -> Iterator[str]:
-    """Say what the trace alone shows."""
-    (judgement,) = verdict.judgements
-    reason = f": {verdict.reason}" if verdict.outcome is Outcome.KNOWN else ""
-    yield f"order      {verdict.outcome.value}{reason}"
-    for line in judgement.compared:
-        yield f"           {line}"
-    for finding in judgement.findings[:_MOST_DETAILS]:
-        yield f"           - {finding.what}"
+def shape_facts(shape: Shape) -> dict[str, str]:
+    """Return the figures of a shape that known issues speak of."""
+    return {
+        "journaled": "yes" if shape.journaled else "no",
+        "mode": shape.mode.value,
+        "member_cache": shape.member_cache.value,
+        "journal_cache": shape.journal_cache.value,
+        "level": str(int(shape.level)),
+    }
+
+
+def _recorded_lines(options: ExploreOptions, summary: Summary) -> Iterator[str]:
+    events = sum(record.events for record in summary.recordings)
+    writes = sum(record.writes for record in summary.recordings)
+    if options.exhaustive:
+        hung = sum(record.events == 0 for record in summary.recordings)
+        yield (
+            f"recorded   {len(summary.recordings)} sequences of up to {options.exhaustive}"
+            f" operations, {events} events, seed {options.crash.seed}"
+            + (f"; {hung} could not be recorded" if hung else "")
+        )
+        return
+    yield f"recorded   {events} events of {writes} writes, seed {options.crash.seed}"
+    for record in summary.recordings:
+        for judgement in record.verdict.judgements:
+            for number, line in enumerate(judgement.compared):
+                yield f"{_INDENT}{judgement.oracle if number == 0 else '':<15}{line}"
+
+
+def _oracle_lines(summary: Summary) -> Iterator[str]:
+    for number, ((name, of), count) in enumerate(summary.oracles.items()):
+        head = "oracles" if number == 0 else ""
+        yield (
+            f"{head:<11}{name:<22} {count.judged:>7} {of:<13}"
+            f" {count.objected or 'none':>5} objected to"
+        )
+
+
+def _coverage_lines(summary: Summary) -> Iterator[str]:
+    """Show how often each operation was there, first and later, in each mode."""
+    modes = [mode.value for mode in JournalMode]
+    head = "".join(f"{f'first, {mode}':>22}{f'later, {mode}':>22}" for mode in modes)
+    yield f"covered    {'operation':<17}{head}   states  recovered  red"
+    for operation in Operation:
+        cells = dict.fromkeys([(at, mode) for mode in modes for at in ("first", "later")], 0)
+        states = recovered = red = 0
+        for count in summary.by_recording.values():
+            names, _, mode = count.name.rpartition(" (")
+            if operation.value not in (operations := names.split(", ")):
+                continue
+            at = "first" if operations[0] == operation.value else "later"
+            cells[at, mode.rstrip(")")] += 1
+            states += count.states
+            recovered += count.recovered
+            red += count.red
+        figures = "".join(f"{cells[at, mode]:>22}" for mode in modes for at in ("first", "later"))
+        yield f"{_INDENT}{operation.value:<17}{figures}  {states:>7}  {recovered:>9}  {red:>3}"
+
+
+def _seen(summary: Summary) -> list[str]:
+    return [
+        name
+        for red in summary.reds
+        if red.verdict.outcome is Outcome.KNOWN
+        for name in red.verdict.reason.split(", ")
+    ]
 
 
 def _red_lines(summary: Summary) -> Iterator[str]:
-    """Tell what was objected to, what is alike together, with its first state."""
+    """Tell what was objected to, what is alike together, with the first of it."""
     kinds: dict[tuple[Outcome, str], list[Red]] = {}
     for red in summary.reds:
         known = red.verdict.outcome is Outcome.KNOWN
-        name = red.verdict.reason if known else red.verdict.findings[0].oracle
+        findings = red.verdict.findings
+        name = red.verdict.reason if known or not findings else findings[0].oracle
         kinds.setdefault((red.verdict.outcome, name), []).append(red)
     for (outcome, name), reds in list(kinds.items())[:_MOST_KINDS]:
         states = sum(red.stands_for for red in reds)
-        yield f"{outcome.value:<10} {name}: {states} states, the first is {reds[0].number}"
+        yield f"{outcome.value:<10} {name}: {states} states, the first is {reds[0].where}"
         for finding in reds[0].verdict.findings[:_MOST_DETAILS]:
-            yield f"           {finding.oracle}: {finding.what}"
+            yield f"{_INDENT}{finding.oracle}: {finding.what}"
             for detail in finding.details[:_MOST_DETAILS]:
-                yield f"             {detail}"
+                yield f"{_INDENT}  {detail}"
     if len(kinds) > _MOST_KINDS:
-        yield f"           and {len(kinds) - _MOST_KINDS} more kinds"
+        yield f"{_INDENT}and {len(kinds) - _MOST_KINDS} more kinds"

@@ -63,7 +63,11 @@ def find_kernel(name: str, modules: Path | None, replaced: tuple[Path, ...], *, 
 
 def era_of(kernel: Kernel) -> Era:
     """Return the era of a kernel, by Debian's version or the release of an own build."""
-    return era_to_run(kernel.release if kernel.version == kernels.OWN_BUILD else kernel.version)
+    return era_to_run(_version_of(kernel))
+
+
+def _version_of(kernel: Kernel) -> str:
+    return kernel.release if kernel.version == kernels.OWN_BUILD else kernel.version
 
 
 def guest_image(kernel: Kernel, accelerator: str, *, say: Say) -> GuestImage:
@@ -77,6 +81,7 @@ def guest_image(kernel: Kernel, accelerator: str, *, say: Say) -> GuestImage:
         accelerator = choose_accelerator(probe, cache=cache_root() / "accelerator.json", say=say)
     return GuestImage(
         kernel_image=kernel.image,
+        kernel_version=_version_of(kernel),
         initramfs=guest.path,
         identity=identity,
         accelerator=accelerator,

@@ -13,8 +13,8 @@ from harness.errors import BadInput
 from harness.recovery.era import Era
 from harness.storage.array_files import ArrayFiles, read_array
 from harness.storage.in_place import replay_in_place
-from harness.storage.plans import outline_of, replays_of
-from harness.storage.replay import Replayed, replay_to
+from harness.storage.plans import replays_of
+from harness.storage.replay import Replayed, rehearse, replay_to
 from harness.storage.undo_file import apply_undo
 from harness.verdict.journal_text import plan_lines, stripe_lines
 from tools.offline_options import chosen_era, model_options
@@ -80,7 +80,7 @@ def replay(
     files = read_array(images, degraded=degraded)
     era = chosen_era(era_name, kernel_version)
     if dry_run:
-        for line in _dry_run(files, era, stripe_cache_size):
+        for line in _dry_run(files, era, stripe_cache_size, seed):
             click.echo(line)
         return
     with watched("replay") as watch:
@@ -104,27 +104,40 @@ def replay(
         click.echo(line)
 
 
-def _dry_run(files: ArrayFiles, era: Era, stripe_cache_size: int) -> Iterator[str]:
+def _dry_run(files: ArrayFiles, era: Era, stripe_cache_size: int, seed: int) -> Iterator[str]:
     with watched("replay") as watch:
         seen = replace(files, watch=watch)
-        plan = outline_of(seen, era, stripe_cache_size=stripe_cache_size)
-    yield from plan_lines(plan)
+        done = rehearse(seen, era=era, seed=seed, stripe_cache_size=stripe_cache_size)
+    yield from _what_is_done(done)
     geometry = files.array.geometry
     replays = replays_of(files, era, stripe_cache_size=stripe_cache_size)
     yield from stripe_lines("replay", replays, geometry)
-    yield from stripe_lines("write out", plan.data_only, geometry)
+    yield from stripe_lines("write out", done.plan.data_only, geometry)
 
 
 def _lines(replayed: Replayed, images: int, where: str) -> list[str]:
-    lines = plan_lines(replayed.plan)
+    pages = f"{replayed.pages_written} pages written; {images} images {where}"
+    return [*_what_is_done(replayed), pages]
+
+
+def _what_is_done(replayed: Replayed) -> list[str]:
+    plan = replayed.plan
+    lines = plan_lines(plan)
+    if plan.created is not None:
+        lines.append(
+            f"the block at the tail is bad ({plan.created}): the log is begun anew, and what the"
+            " old one holds is given up"
+        )
+        if any(meta.seq is None for meta in plan.empty_metas):
+            lines.append(f"the random sequence here is {replayed.drawn} (--seed)")
     for write in replayed.outside[:_MOST_OUTSIDE]:
         lines.append(
             f"left out: a page for sector {write.sector} of member {write.device}, which lies"
             " outside the array (the kernel would write it)"
         )
-    if len(replayed.outside) > _MOST_OUTSIDE:
-        lines.append(f"and {len(replayed.outside) - _MOST_OUTSIDE} more such pages")
-    return [*lines, f"{replayed.pages_written} pages written; {images} images {where}"]
+    if replayed.pages_outside > _MOST_OUTSIDE:
+        lines.append(f"and {replayed.pages_outside - _MOST_OUTSIDE} more such pages")
+    return lines
 
 
 def _document(replayed: Replayed, where: str) -> dict[str, object]:
@@ -136,5 +149,6 @@ def _document(replayed: Replayed, where: str) -> dict[str, object]:
         "message": plan.message,
         "pages_written": replayed.pages_written,
         "outside": [{"member": w.device, "sector": w.sector} for w in replayed.outside],
+        "pages_outside": replayed.pages_outside,
         "journal_tail": plan.journal_tail,
     }

@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from harness.crash.trace import Cache
-from harness.md.shape import JournalMode, Shape, build_shape
+from harness.crash.workload import JournalMode
+from harness.md.shape import Shape, build_shape
 
 _SIZE = re.compile(r"(\d+)\s*([kmg]?)(?:i?b)?", re.IGNORECASE)
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}

@@ -10,8 +10,14 @@ from pathlib import Path
 
 from harness.campaign.evidence import Evidence
 from harness.campaign.judging import Recorded, Recovered, judge
-from harness.campaign.known_issues import read_known_issues
+from harness.campaign.known_issues import known_issues_of
 from harness.campaign.lab import GuestImage, Session, disk_caches, session
+from harness.campaign.recording import (
+    WORKLOAD_BEGINS,
+    WORKLOAD_ENDS,
+    Recording,
+    recording_of,
+)
 from harness.campaign.settling import wait_until_settled
 from harness.campaign.steps import run_workload
 from harness.crash.pattern import Fill
@@ -28,11 +34,8 @@ from harness.storage.array_files import ArrayFiles, read_array
 from harness.storage.images import copy_sparse, create_image, read_superblocks, write_state
 from harness.storage.plans import LiveMetas
 from harness.storage.replay import Replayed, replay_to
-from harness.verdict.known import with_known_issues
 from harness.verdict.verdict import Verdict
 
-WORKLOAD_BEGINS = "workload begins"
-WORKLOAD_ENDS = "workload ends"
 DEFAULT_STEPS = 24
 
 Say = Callable[[str], None]
@@ -74,17 +77,6 @@ class CutChoice:
         return round(share * events)
 
 
-@dataclass(frozen=True, slots=True)
-class Recording:
-    """A workload that ran on an array, and everything that its disks were asked."""
-
-    workload: Workload
-    trace: Trace
-    first_event: int  # sequence number of the workload's first event
-    events: int  # of the workload
-    kernel_log: tuple[str, ...] = ()  # of the guest that wrote
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrashRun:
     """One cut of a recording, recovered and judged."""
@@ -119,11 +111,17 @@ def run_crash(options: CrashOptions, evidence: Evidence, *, say: Say) -> CrashRu
     return judge_state(options, recording, state, evidence, say=say)
 
 
+def area_of(options: CrashOptions) -> Area:
+    """Return what a workload must know of the array."""
+    geometry = options.shape.geometry
+    return Area(geometry.chunk_sectors, geometry.data_disks, geometry.array_sectors)
+
+
 def workload_of(options: CrashOptions) -> Workload:
     """Return the workload that the options draw."""
-    geometry = options.shape.geometry
-    area = Area(geometry.chunk_sectors, geometry.data_disks, geometry.array_sectors)
-    return random_workload(area, seed=options.seed, steps=options.steps, fill=options.fill)
+    return random_workload(
+        area_of(options), seed=options.seed, steps=options.steps, fill=options.fill
+    )
 
 
 def record(
@@ -140,9 +138,7 @@ def record(
     workload = workload or workload_of(options)
     say(f"building {options.shape}")
     trace, said = _record(options, workload, evidence, say)
-    first = trace.mark(WORKLOAD_BEGINS).sequence + 1
-    events = trace.mark(WORKLOAD_ENDS).sequence - first
-    return Recording(workload, trace, first, events, tuple(said))
+    return recording_of(workload, trace, tuple(said))
 
 
 def judge_state(
@@ -170,7 +166,7 @@ def judge_state(
     return CrashRun(
         recording=recording, state=state, before=before, left_out=left_out, metas=metas,
         replayed=replayed, recovered=recovered,
-        verdict=with_known_issues(verdict, read_known_issues()),
+        verdict=known_issues_of(options.image.kernel_version).apply(verdict),
     )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +14,13 @@ from harness.crash.logged import LoggedMeta, LogHistory
 from harness.crash.trace import Trace
 from harness.crash.workload import Workload
 from harness.hosts.host import CommandResult
-from harness.md.shape import member_name
+from harness.md.shape import JOURNAL_NAME, member_name
+from harness.ondisk.crc import uuid_checksum
 from harness.ondisk.log import page_checksum
 from harness.ondisk.superblock import Superblock
 from harness.ondisk.units import BLOCK_BYTES, SECTOR_BYTES, LogSector, StripeSector
 from harness.recovery.geometry import Geometry
-from harness.recovery.log import Log, ScannedMeta
+from harness.recovery.log import Log, ScannedMeta, ring_of
 from harness.recovery.members import Array
 from harness.recovery.plan import RecoveryPlan
 from harness.recovery.write_out import parity_of
@@ -27,9 +28,12 @@ from harness.storage.array_files import ArrayFiles, opened_log
 from harness.storage.images import data_extents, merge_extents, opened_image
 from harness.storage.replay import Replayed
 from harness.verdict.blocks import Read
+from harness.verdict.bypassing import unlogged_pages
 from harness.verdict.differential import ImageTriple, judge_journal, judge_members
-from harness.verdict.journal_truth import LoggedArray, MemberWrite, judge_journal_truth
+from harness.verdict.journal_truth import LoggedArray, judge_journal_truth
+from harness.verdict.predicted_state import SUPERBLOCK_AT
 from harness.verdict.rewritten_log import judge_rewritten_journal
+from harness.verdict.traced_log import TracedArray, TracedLog
 from harness.verdict.verdict import Finding, Judgement, Verdict, verdict_of
 
 _COMPLAINT = re.compile(r"BUG:|WARNING:|Oops|kernel BUG|INFO: task .* blocked|general protection")
@@ -67,10 +71,9 @@ def judge(
     up = (judge_available(before.array, recovered), judge_alive(recovered, recorded.kernel_log))
     if any(judgement.findings for judgement in up) and not recovered.settled:
         return verdict_of(up)
-    with opened_log(before, replayed.era) as log:
-        journal = Path(before.journal_label).stem
-        logged = logged_array(before.array, before.journal, journal, log, recorded)
-        truth = judge_journal_truth(logged, metas, replayed.plan, recovered.kernel_log)
+    journal = Path(before.journal_label).stem
+    logged = logged_array(before.array, before.journal, journal, recorded)
+    truth = judge_journal_truth(logged, metas, replayed.plan, recovered.kernel_log)
     # The likeliest cause first: what a wrong record leads to on the members is only a consequence.
     return verdict_of((*up, truth, *judge_images(before, replayed, folder)))
 
@@ -98,8 +101,14 @@ def judge_images(
         )
 
 
-def judge_available(array: Array, recovered: Recovered) -> Judgement:
-    """Judge that the complete array assembles without ``--force`` (DESIGN.md section 6, 8)."""
+def judge_available(array: Array, recovered: Recovered, *, stale: int = 0) -> Judgement:
+    """Judge that the complete array assembles without ``--force`` (DESIGN.md section 6, 8).
+
+    Args:
+        array: of the devices that take part.
+        recovered: what came of it.
+        stale: how many members are left behind that the array still counts on.
+    """
     oracle = "available"
     command = recovered.assembled
     findings = []
@@ -110,6 +119,7 @@ def judge_available(array: Array, recovered: Recovered) -> Judgement:
         facts = {
             "journal_events_ahead": journal - max(members),
             "member_events_apart": max(members) - min(members),
+            "member_stale": int(stale > 0),
         }
         details = (
             *command.output.strip().splitlines(),
@@ -199,9 +209,10 @@ def judge_journal_image(
 
 
 def logged_array(
-    array: Array, journal: Superblock, journal_name: str, log: Log, recorded: Recorded
+    array: Array, journal: Superblock, journal_name: str, recorded: Recorded
 ) -> LoggedArray:
     """Return what the judge of the journal's truth needs, from the trace up to the cut."""
+    seed, ring = uuid_checksum(array.set_uuid), ring_of(journal.data_size)
 
     def history(name: str) -> DiskHistory:
         return DiskHistory(recorded.trace, recorded.trace.disk_index(name))
@@ -209,46 +220,64 @@ def logged_array(
     logged = LogHistory(
         history(journal_name),
         data_offset=journal.data_offset,
-        seed=log.seed,
+        seed=seed,
     )
     # Of all slots: a member that failed before the cut was read and written until then.
     members = [history(member_name(slot)) for slot in range(array.geometry.raid_disks)]
     (data_offset,) = {s.data_offset for s in array.superblocks.values() if not s.is_journal}
 
-    def content_at(slot: int, stripe: StripeSector, event: int) -> bytes:
-        block = (data_offset + stripe) * SECTOR_BYTES // BLOCK_BYTES
-        return members[slot].content(block, before=event)
+    def block_of(stripe: StripeSector) -> int:
+        return (data_offset + stripe) * SECTOR_BYTES // BLOCK_BYTES
 
-    def member_writes() -> Iterator[MemberWrite]:
-        first, last = data_offset, data_offset + array.geometry.component_sectors
-        for slot, member in enumerate(members):
-            for block in member.blocks():
-                sector = block * BLOCK_BYTES // SECTOR_BYTES
-                if not first <= sector < last:
-                    continue
-                for issued, content in member.written(block):
-                    if issued < recorded.cut:
-                        checksum = page_checksum(log.seed, content)
-                        yield MemberWrite(slot, StripeSector(sector - first), issued, checksum)
+    def content_at(slot: int, stripe: StripeSector, event: int) -> bytes:
+        return members[slot].content(block_of(stripe), before=event)
+
+    def cleared_at(slot: int, stripe: StripeSector, event: int) -> int:
+        return members[slot].cleared(block_of(stripe), before=event)
+
+    traced = TracedLog(recorded.trace, traced_array(array, recorded.trace))
+    unlogged = list(unlogged_pages(traced, first=0, last=recorded.cut - 1))
 
     def page(meta: LoggedMeta, position: LogSector, checksum: int) -> bytes | None:
         pages = logged.page(position, near=meta.issued)
-        return next((p for p in pages if page_checksum(log.seed, p) == checksum), None)
+        return next((p for p in pages if page_checksum(seed, p) == checksum), None)
 
     metas = logged.metas(before=recorded.cut)
     newest = max((each.meta.seq for each in metas), default=0)
     every = logged.metas(before=recorded.trace.events[-1].sequence + 1)
     return LoggedArray(
-        ring=log.ring,
+        ring=ring,
         geometry=array.geometry,
         workload=recorded.workload,
         metas=metas,
         numbered=[each for each in every if each.meta.seq <= newest],
-        strays=tuple(logged.strays(ring_sectors=log.ring.size, before=recorded.cut)),
-        member_writes=tuple(member_writes()),
+        strays=tuple(logged.strays(ring_sectors=ring.size, before=recorded.cut)),
+        written_pages=sum(
+            1
+            for issue in traced.writes()
+            if issue.sequence < recorded.cut
+            for _ in traced.member_pages(issue)
+        ),
+        unlogged=tuple(page for page, reason in unlogged if not reason),
         page=page,
         content_at=content_at,
+        cleared_at=cleared_at,
     )
+
+
+def traced_array(array: Array, trace: Trace) -> TracedArray:
+    """Return where an array of this project's is on the disks of a trace."""
+    names = [disk.name for disk in trace.disks]
+    (journal,) = (s for s in array.superblocks.values() if s.is_journal)
+    (member_offset,) = {s.data_offset for s in array.superblocks.values() if not s.is_journal}
+    slots = range(array.geometry.raid_disks)  # also those that failed: they were written until then
+    return TracedArray(
+        geometry=array.geometry, seed=uuid_checksum(array.set_uuid),
+        members={names.index(member_name(slot)): slot for slot in slots},
+        journal=names.index(JOURNAL_NAME), member_offset=member_offset,
+        journal_offset=journal.data_offset, ring_sectors=ring_of(journal.data_size).size,
+        superblock_at=SUPERBLOCK_AT,
+    )  # fmt: skip
 
 
 def _open_triple(
@@ -268,6 +297,7 @@ def _open_triple(
     reads = [reader(descriptor) for descriptor in descriptors]
     return ImageTriple(
         label=name, superblock=before.array.superblocks[label],
-        newest=before.array.superblocks[before.array.freshest], size_bytes=size,
+        newest=before.array.superblocks[before.array.freshest], present=before.array.present,
+        size_bytes=size,
         before=reads[0], predicted=reads[1], after=reads[2], extents=extents,
     )  # fmt: skip

@@ -1,18 +1,38 @@
-"""Read the list of known issues."""
+"""Read the list of known issues, as far as it is about the kernel that runs."""
 
 from __future__ import annotations
 
 import re
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 
-from harness.verdict.known import KnownIssue
+from harness.recovery.kernel_versions import parse_version
+from harness.verdict.known import KernelRange, KnownIssue, Version, with_known_issues
+from harness.verdict.verdict import Verdict
 
 KNOWN_ISSUES = Path(__file__).with_name("known_issues.toml")
 
 
+@dataclass(frozen=True, slots=True)
+class KnownIssues:
+    """What is listed for one kernel."""
+
+    issues: tuple[KnownIssue, ...]
+
+    def apply(self, verdict: Verdict) -> Verdict:
+        """Return KNOWN(issue) in place of a DIFFERS that the list explains altogether."""
+        return with_known_issues(verdict, self.issues)
+
+
+def known_issues_of(kernel_version: str, path: Path = KNOWN_ISSUES) -> KnownIssues:
+    """Return what is listed for a kernel, by its version or that of its package."""
+    version = parse_version(kernel_version)
+    return KnownIssues(tuple(i for i in read_known_issues(path) if i.concerns(version)))
+
+
 def read_known_issues(path: Path = KNOWN_ISSUES) -> tuple[KnownIssue, ...]:
-    """Return the issues in a file; its format is explained at its head."""
+    """Return all issues in a file; its format is explained at its head."""
     with path.open("rb") as file:
         document = tomllib.load(file)
     return tuple(
@@ -21,7 +41,22 @@ def read_known_issues(path: Path = KNOWN_ISSUES) -> tuple[KnownIssue, ...]:
             oracle=issue["oracle"],
             says=re.compile(issue["says"]),
             facts=issue["facts"],
+            kernels=tuple(map(_kernel_range, issue["kernels"])),
+            expected=issue["expected"],
             reason=issue["reason"].strip(),
+            reference=issue.get("reference", ""),
         )
         for issue in document["issue"]
     )
+
+
+def _kernel_range(text: str) -> KernelRange:
+    """Return what ``FIRST..LAST`` stands for; either may be missing."""
+    first, dots, last = text.partition("..")
+    if not dots:
+        raise ValueError(f"kernels {text!r}: wanted FIRST..LAST, either of them may be missing")
+    return KernelRange(_version(first), _version(last))
+
+
+def _version(text: str) -> Version | None:
+    return parse_version(text) if text else None

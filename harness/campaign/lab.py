@@ -24,6 +24,7 @@ class GuestImage:
     """What a guest boots, where saved guests are kept, and how it is run."""
 
     kernel_image: Path
+    kernel_version: str  # of its package, or its release
     initramfs: Path
     identity: str  # hash of both and of everything in them
     accelerator: str

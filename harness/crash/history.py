@@ -34,6 +34,17 @@ class DiskHistory:
             _lay_over(content, block * BLOCK_BYTES, issue)
         return bytes(content)
 
+    def cleared(self, block: int, *, before: int) -> int:
+        """Return when a block was last trimmed or zeroed before an event; 0: never."""
+        return max(
+            (
+                issue.sequence
+                for issue in self._by_block.get(block, ())
+                if issue.operation is not Operation.WRITE and issue.sequence < before
+            ),
+            default=0,
+        )
+
     def written(self, block: int) -> Iterator[tuple[int, bytes]]:
         """Yield every whole content that the block was written with, and when (its issue)."""
         for issue in self._by_block.get(block, ()):

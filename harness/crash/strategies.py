@@ -43,6 +43,10 @@ class ChosenState:
     cut: Cut
     survives: Mapping[Place, Ranges]  # of the writes that may be lost
 
+    def renumbered(self, number: int) -> ChosenState:
+        """Return the same state at another place in the order."""
+        return ChosenState(number, self.cut, self.survives)
+
     def contents(self) -> tuple[DiskContent, ...]:
         """Return what each disk holds."""
         return tuple(

@@ -1,7 +1,8 @@
-"""What is written to an array before the power goes: steps drawn from a seed."""
+"""What is done to an array before the power goes: steps, drawn from a seed or given one by one."""
 
 from __future__ import annotations
 
+import enum
 import random
 from dataclasses import dataclass
 
@@ -9,6 +10,21 @@ from harness.crash.pattern import Fill
 from harness.ondisk.units import BLOCK_SECTORS, ArraySector
 
 _MOST_AT_ONCE = 6
+
+
+class JournalMode(enum.Enum):
+    """``journal_mode`` in sysfs."""
+
+    WRITE_THROUGH = "write-through"
+    WRITE_BACK = "write-back"
+
+
+class WriteKind(enum.Enum):
+    """What becomes of the sectors that a write is for."""
+
+    DATA = "data"  # each gets the write's stamp
+    ZEROES = "zeroes"  # BLKZEROOUT: each reads as zeroes
+    DISCARD = "discard"  # BLKDISCARD: each holds what it held once, or zeroes
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +43,17 @@ class Area:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One write; its number is in every sector that it writes (``crash.pattern``)."""
+    """One write; its number is in every sector that it writes (``crash.pattern``).
+
+    With *fua* it is acknowledged when it returns, and all before it with it: a write with
+    RWF_DSYNC to a block device is one with FUA, and a flush behind it.
+    """
 
     number: int
     sector: ArraySector
     sectors: int
+    kind: WriteKind = WriteKind.DATA
+    fua: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +69,13 @@ class FlushStep:
 
 
 @dataclass(frozen=True, slots=True)
+class SwitchMode:
+    """The journal's mode becomes another one."""
+
+    mode: JournalMode
+
+
+@dataclass(frozen=True, slots=True)
 class FailMember:
     """The member in a slot is marked as faulty; the array goes on without it."""
 
@@ -54,11 +83,21 @@ class FailMember:
 
 
 @dataclass(frozen=True, slots=True)
+class FailJournal:
+    """The journal is marked as faulty: md fails what is written from then on."""
+
+
+@dataclass(frozen=True, slots=True)
 class StopArray:
     """The array is stopped as an administrator does; nothing can follow."""
 
 
-Step = WriteStep | FlushStep | FailMember | StopArray
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """The array is stopped and assembled of what it still has; it is in write-through mode then."""
+
+
+Step = WriteStep | FlushStep | SwitchMode | FailMember | FailJournal | StopArray | Restart
 
 
 @dataclass(frozen=True, slots=True)

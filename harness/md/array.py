@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from harness.crash.workload import JournalMode
 from harness.errors import HarnessError
 from harness.hosts.host import CommandResult, Host, run_checked
-from harness.md.shape import JournalMode, Shape
+from harness.md.shape import Shape
 from harness.ondisk.superblock import Superblock
 from harness.recovery.layout import Level, layout_of
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import enum
 from dataclasses import dataclass
 
 from harness.crash.trace import Cache
+from harness.crash.workload import JournalMode
 from harness.errors import BadInput
 from harness.ondisk.units import SECTOR_BYTES
 from harness.recovery.geometry import Geometry
@@ -16,13 +16,6 @@ MIB = 1024 * KIB
 _OVERHEAD_BYTES = MIB  # mdadm's data_offset on small 1.2 devices (format document, section 1.6)
 _LEAST_MEMBERS = {Level.RAID4: 3, Level.RAID5: 3, Level.RAID6: 4}
 _MOST_MEMBERS = 16  # disks that one guest is given
-
-
-class JournalMode(enum.Enum):
-    """``journal_mode`` in sysfs."""
-
-    WRITE_THROUGH = "write-through"
-    WRITE_BACK = "write-back"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +57,12 @@ class Shape:
     def journal_disk_bytes(self) -> int:
         """Size of the journal's disk."""
         return self.journal_bytes + _OVERHEAD_BYTES
+
+    @property
+    def disk_sizes(self) -> dict[str, int]:
+        """Bytes of each disk by its name: members by their slots, the journal last."""
+        sizes = dict.fromkeys(self.member_names, self.member_disk_bytes)
+        return sizes | ({JOURNAL_NAME: self.journal_disk_bytes} if self.journaled else {})
 
     def __str__(self) -> str:
         """Say it in one line."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import struct
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from harness.errors import BadImage
@@ -213,14 +214,16 @@ def with_journal_tail(superblock: Superblock, tail: LogSector) -> bytes:
     return bytes(raw)
 
 
-def with_roles_after_assembly(superblock: Superblock, newest: Superblock) -> bytes:
+def with_roles_after_assembly(
+    superblock: Superblock, newest: Superblock, present: Collection[int]
+) -> bytes:
     """Return the superblock's bytes with the roles that md writes once the array is up again.
 
-    They are those of the *newest* superblock. An entry that has no device any more, since that one
-    was faulty and stayed behind, is then a spare's (``super_1_sync``).
+    They are those of the *newest* superblock for the devices that are *present*, by their
+    ``dev_number``; every other entry is then a spare's (``super_1_sync``).
     """
     raw = bytearray(superblock.raw)
-    roles = (ROLE_SPARE if role == ROLE_FAULTY else role for role in newest.roles)
+    roles = (role if number in present else ROLE_SPARE for number, role in enumerate(newest.roles))
     struct.pack_into(f"<{len(newest.roles)}H", raw, _ROLES_AT, *roles)
     return bytes(raw)
 
@@ -228,6 +231,15 @@ def with_roles_after_assembly(superblock: Superblock, newest: Superblock) -> byt
 def stored_journal_tail(raw: bytes) -> LogSector:
     """Return the ``journal_tail`` field of a journal's superblock, whatever else is wrong in it."""
     return LogSector(int.from_bytes(raw[_UNION_AT : _UNION_AT + 8], "little"))
+
+
+def stored_slots(raw: bytes) -> frozenset[int]:
+    """Return the slots that a superblock has a device for; of no superblock none."""
+    if not has_superblock_magic(raw) or len(raw) < _ROLES_AT:
+        return frozenset()
+    count = min(_STATE.unpack_from(raw, 192)[4], (len(raw) - _ROLES_AT) // 2)
+    roles = struct.unpack_from(f"<{count}H", raw, _ROLES_AT)
+    return frozenset(role for role in roles if role <= ROLE_MAX_SLOT)
 
 
 def has_good_checksum(raw: bytes) -> bool:

@@ -84,6 +84,11 @@ class Geometry:
         chunk = row_number * self.data_disks + row.data.index(device)
         return ArraySector(chunk * self.chunk_sectors + offset)
 
+    def holds_only_parity(self, device: int) -> bool:
+        """Whether a device has no data in any row: the parity disk of RAID-4, for one."""
+        rows = range(self.raid_disks * (self.raid_disks - 1))  # every layout repeats after that
+        return all(device not in self.layout.row(n, self.raid_disks).data for n in rows)
+
     def q_exponents(self, row: Row) -> dict[int, int]:
         """Return for each data device the power of the generator that Q multiplies it by."""
         if row.qd_idx is None:

@@ -20,6 +20,8 @@ from harness.recovery.members import Array
 from harness.recovery.plan import RecoveryPlan, rewritten_block, stream_recovery
 from harness.recovery.write_out import write_out
 
+MOST_OUTSIDE = 100  # kept one by one of the pages that are left out; there may be millions
+
 ReadImage = Callable[[str, int, int], bytes]
 """Reads an image, named by its label, at an offset so many bytes."""
 
@@ -71,7 +73,7 @@ class RecoveryWrites:
         self._journal = array.journal
         self._log = log
         self._read = read
-        self._seed = seed
+        self.drawn = random.Random(seed).getrandbits(32)  # where the kernel draws a sequence
         self._stripe_cache_size = stripe_cache_size
         self._member_sectors = array.geometry.member_sectors
         self._homes = {  # by device: each image, and where in it the data area begins
@@ -80,7 +82,8 @@ class RecoveryWrites:
         }
         self.plan: RecoveryPlan | None = None
         self.pages = 0  # written to members
-        self.outside: list[OutsideWrite] = []
+        self.outside: list[OutsideWrite] = []  # the first ones
+        self.pages_outside = 0
 
     def __iter__(self) -> Iterator[ImageWrite | Barrier]:
         """Yield members' pages, then the log's blocks, then the journal's superblock."""
@@ -114,11 +117,16 @@ class RecoveryWrites:
 
     def _to_member(self, device: int, sector: StripeSector, page: bytes) -> list[ImageWrite]:
         if sector + BLOCK_SECTORS > self._member_sectors:
-            self.outside.append(OutsideWrite(device, sector))
+            self._leave_out(device, sector)
             return []
         homes = self._homes.get(device, ())
         self.pages += len(homes)
         return [ImageWrite(label, start + sector * SECTOR_BYTES, page) for label, start in homes]
+
+    def _leave_out(self, device: int, sector: StripeSector) -> None:
+        self.pages_outside += 1
+        if len(self.outside) < MOST_OUTSIDE:
+            self.outside.append(OutsideWrite(device, sector))
 
     def _write_out(
         self, sector: StripeSector, sources: Mapping[int, LogSector]
@@ -126,11 +134,13 @@ class RecoveryWrites:
         geometry = self._array.geometry
         new = {device: self._logged(source) for device, source in sources.items()}
         if sector + BLOCK_SECTORS > self._member_sectors:
-            self.outside.extend(OutsideWrite(device, sector) for device in new)
+            for device in new:
+                self._leave_out(device, sector)
             return
 
         def read_old(device: int) -> bytes:
-            label = self._array.members[device][0]
+            label = self._array.read_from(device, sector)
+            assert label is not None  # see unreadable
             return self._read(label, self._offset(label, sector), BLOCK_BYTES)
 
         pages = write_out(
@@ -142,9 +152,8 @@ class RecoveryWrites:
             yield from self._to_member(device, sector, page)
 
     def _log_blocks(self, plan: RecoveryPlan) -> Iterator[tuple[LogSector, bytes]]:
-        drawn = random.Random(self._seed).getrandbits(32)
         for meta in plan.empty_metas:
-            seq = drawn + meta.from_drawn if meta.seq is None else meta.seq
+            seq = self.drawn + meta.from_drawn if meta.seq is None else meta.seq
             yield meta.position, self._empty_meta(seq, meta.position)
         if plan.rewritten and plan.written_out:
             # The kernel logs its own writing-out from here on; that part is not reproduced.

@@ -69,6 +69,8 @@ def era_of_version(text: str) -> Era:
         )
     if version == (4, 4, 0) and re.search(r"rc\d", text):
         return ERAS["4.4-rc1"]
+    if version == (4, 9, 0) and re.search(r"rc[12]$", text):
+        return ERAS["4.4"]  # commit 9a8b27fac5bb came with 4.9-rc3
     for first, last, name in _WHOLE_BRANCHES:
         if first <= branch <= last:
             return ERAS[name]

@@ -6,11 +6,12 @@ is named by the label that the caller gives it, usually its file name.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from harness.errors import BadImage
 from harness.ondisk.superblock import (
+    RESYNC_DONE,
     ROLE_FAULTY,
     ROLE_JOURNAL,
     ROLE_MAX_SLOT,
@@ -41,6 +42,11 @@ class Array:
         return self.superblocks[self.freshest].set_uuid
 
     @property
+    def present(self) -> frozenset[int]:
+        """The ``dev_number`` of each device that takes part."""
+        return frozenset(superblock.dev_number for superblock in self.superblocks.values())
+
+    @property
     def resync_offset(self) -> int:
         """How far the array is in sync, in sectors of each member."""
         return self.superblocks[self.freshest].resync_offset
@@ -51,15 +57,40 @@ class Array:
         Their device is not there, or it is being rebuilt and has not come that far
         (``R5_Insync`` in ``analyse_stripe``).
         """
-        return frozenset(
-            slot
-            for slot in range(self.geometry.raid_disks)
-            if not any(self._is_in_sync(label, sector) for label in self.members.get(slot, ())[:1])
-        )
+        slots = range(self.geometry.raid_disks)
+        return frozenset(slot for slot in slots if self.read_from(slot, sector) is None)
+
+    def read_from(self, slot: int, sector: StripeSector) -> str | None:
+        """Return the device from which the driver reads a slot's page; ``None``: from none.
+
+        The replacement, once it has come that far, before the device that it is to replace.
+        """
+        labels = self.members.get(slot, ())
+        return next((n for n in reversed(labels) if self._is_in_sync(n, sector)), None)
 
     def _is_in_sync(self, label: str, sector: StripeSector) -> bool:
         rebuilt = self.superblocks[label].recovery_offset
         return rebuilt is None or sector + BLOCK_SECTORS <= rebuilt
+
+    def refused_because(self, lacking: Collection[int]) -> str | None:
+        """Say why md does not start this array without the slots *lacking*; ``None``: it does.
+
+        ``raid5_run``: no reshape with a journal; and an array that is not in sync is not started
+        while more is missing than what is being rebuilt and holds only parity.
+        """
+        newest = self.superblocks[self.freshest]
+        if Feature.RESHAPE_ACTIVE in newest.features:
+            return "it is in reshape, and md starts no array with a journal in reshape"
+        if self.resync_offset == RESYNC_DONE:
+            return None
+        rebuilding = {slot for slot in self.members if self._is_rebuilding(slot)}
+        only_parity = {slot for slot in rebuilding if self.geometry.holds_only_parity(slot)}
+        if {*lacking, *rebuilding} - only_parity:
+            return "it is degraded and not in sync (md: cannot start dirty degraded array)"
+        return None
+
+    def _is_rebuilding(self, slot: int) -> bool:
+        return self.superblocks[self.members[slot][0]].recovery_offset is not None
 
     @property
     def has_journal_feature(self) -> bool:
@@ -68,7 +99,7 @@ class Array:
 
 
 def no_longer_members(superblocks: Mapping[str, Superblock]) -> tuple[str, ...]:
-    """Return the members that the array goes on without: they have no part in a recovery.
+    """Return the devices that the array goes on without: they have no part in a recovery.
 
     The freshest superblock calls them faulty, or they have missed what happened since.
     """
@@ -76,8 +107,17 @@ def no_longer_members(superblocks: Mapping[str, Superblock]) -> tuple[str, ...]:
     return tuple(
         label
         for label, own in superblocks.items()
-        if not own.is_journal
-        and (own.events + 1 < newest.events or _role(own, newest) == ROLE_FAULTY)
+        if own.events + 1 < newest.events or _role(own, newest) == ROLE_FAULTY
+    )
+
+
+def stale_members(superblocks: Mapping[str, Superblock]) -> tuple[str, ...]:
+    """Return the members that are left behind although the freshest superblock has them active."""
+    newest = max(superblocks.values(), key=lambda superblock: superblock.events)
+    return tuple(
+        label
+        for label in no_longer_members(superblocks)
+        if not superblocks[label].is_journal and _role(superblocks[label], newest) <= ROLE_MAX_SLOT
     )
 
 

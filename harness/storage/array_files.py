@@ -88,6 +88,11 @@ def require_usable(array: Array, *, degraded: bool) -> str:
         )
     if array.journal is None:
         raise BadImage("the journal's image is missing; give it with the members")
+    if (why := array.refused_because({*array.missing, *array.absent})) is not None:
+        raise BadImage(
+            f"{array.freshest}: the kernel would not start this array: {why};"
+            " `mdjournal check` says more"
+        )
     return array.journal
 
 

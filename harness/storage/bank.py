@@ -2,23 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.crash.content import DiskContent
 from harness.crash.history import BLOCK_BYTES
-from harness.crash.trace import Issue, Mark, Operation, decode
+from harness.crash.trace import Event, Issue, Mark, Operation, Trace, decode
 from harness.storage.images import naming_full_disk
 from harness.storage.overlay import encode_change
 
 
 @dataclass(frozen=True, slots=True)
-class StateWrites:
-    """What was written to the disks of a state, in order."""
+class StateTrace:
+    """What was asked of the disks of a state while it was there, in order."""
 
-    settled: tuple[Issue, ...]  # until the recovery had come to rest
-    later: tuple[Issue, ...]
+    trace: Trace
+    number: int
+
+    @property
+    def recovery(self) -> tuple[Event, ...]:
+        """All events until the recovery had come to rest; where it never did, all there are."""
+        return tuple(self._between(f"state {self.number}", f"settled {self.number}"))
+
+    @property
+    def writes(self) -> tuple[Issue, ...]:
+        """Every write, trim and zeroing of `recovery`."""
+        return tuple(_writes(self.recovery))
+
+    @property
+    def writes_of_second(self) -> tuple[Issue, ...]:
+        """The same of a second recovery, on what the first one left."""
+        events = self._between(f"back {self.number}", f"settled-again {self.number}")
+        return tuple(_writes(events))
+
+    def _between(self, begin: str, end: str) -> Iterator[Event]:
+        inside = False
+        for event in self.trace.events:
+            if isinstance(event, Mark) and event.text in (begin, end):
+                if inside:
+                    return
+                inside = event.text == begin
+            elif inside:
+                yield event
+
+
+def _writes(events: Iterable[Event]) -> Iterator[Issue]:
+    for event in events:
+        if isinstance(event, Issue) and event.operation is not Operation.FLUSH:
+            yield event
 
 
 class Bank:
@@ -50,21 +82,13 @@ class Bank:
         with naming_full_disk(self._folder):
             self._path(number).write_bytes(b"".join(changes))
 
-    def take_writes(self, number: int) -> StateWrites:
-        """Return what was written to a state that is over, and forget it."""
-        trace = self._trace(number)
-        events = decode(trace.read_bytes()).events
-        trace.unlink()
+    def take_trace(self, number: int) -> StateTrace:
+        """Return what was asked of the disks for a state that is over, and forget the state."""
+        path = self._trace(number)
+        trace = decode(path.read_bytes())
+        path.unlink()
         self._path(number).unlink()
-        settled: list[Issue] = []
-        later: list[Issue] = []
-        into = settled
-        for event in events:
-            if isinstance(event, Mark) and event.text == f"settled {number}":
-                into = later
-            elif isinstance(event, Issue) and event.operation is not Operation.FLUSH:
-                into.append(event)
-        return StateWrites(tuple(settled), tuple(later))
+        return StateTrace(trace, number)
 
     def was_begun(self, number: int) -> bool:
         """Whether a state was put on the disks."""

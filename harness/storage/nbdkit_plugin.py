@@ -9,11 +9,13 @@ Parameter ``config=FILE``: JSON with ``trace``, ``disks`` (name, path, size_byte
 logical_block_bytes), ``marks`` (the export's name), ``jitter_us``, ``seed`` and ``bank``: null, or
 a folder of crash states. With a bank only the mark ``state N`` writes to the disks' files: it
 puts the state of file N there, and what a guest writes lies over it until the next one. Each state
-has a trace of its own, N.mdjtrace beside it.
+has a trace of its own, N.mdjtrace beside it. The mark ``settled N`` keeps what the disks hold then,
+and ``back N`` goes back to that.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import json
@@ -278,10 +280,22 @@ def _perform(disk: _Disk, request: _Request, act: Callable[[], None]) -> None:
 
 
 def _take_mark(text: str) -> None:
+    if not _config["bank"]:
+        _recorder.mark(text)
+        return
     word, _, number = text.partition(" ")
-    if word == "state" and _config["bank"]:
-        _put_state(Path(_config["bank"]) / number)
-    _recorder.mark(text)
+    with contextlib.ExitStack() as stack:
+        for disk in _disks.values():  # nothing is half done, and nothing comes in between
+            stack.enter_context(disk.order)
+        if word == "state":
+            _put_state(Path(_config["bank"]) / number)
+        for overlay in (disk.overlay for disk in _disks.values()):
+            assert overlay is not None
+            if word == "settled":
+                overlay.keep()
+            elif word == "back":
+                overlay.back()
+        _recorder.mark(text)
 
 
 def _put_state(path: Path) -> None:

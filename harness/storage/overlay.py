@@ -24,10 +24,19 @@ class Overlay:
     def __init__(self, read_base: ReadBase) -> None:
         self._read_base = read_base
         self._blocks: dict[int, bytearray] = {}
+        self._kept: dict[int, bytes] = {}
 
     def forget(self) -> None:
         """Go back to the state as it was put there."""
         self._blocks.clear()
+
+    def keep(self) -> None:
+        """Keep what the disk holds now for `back`."""
+        self._kept = {number: bytes(block) for number, block in self._blocks.items()}
+
+    def back(self) -> None:
+        """Go back to what was kept last."""
+        self._blocks = {number: bytearray(block) for number, block in self._kept.items()}
 
     def write(self, offset: int, data: bytes) -> None:
         """Put *data* over the disk at *offset*."""
@@ -49,15 +58,17 @@ class Overlay:
         """Return what the disk holds with all that lies over it."""
         content = self._read_base(offset, length)
         first, last = offset // BLOCK_BYTES, (offset + length - 1) // BLOCK_BYTES
-        if not self._blocks or not any(n in self._blocks for n in range(first, last + 1)):
+        if last - first < len(self._blocks):
+            there = [number for number in range(first, last + 1) if number in self._blocks]
+        else:
+            there = [number for number in self._blocks if first <= number <= last]
+        if not there:
             return content
         whole = bytearray(content)
-        for number in range(first, last + 1):
-            block = self._blocks.get(number)
-            if block is not None:
-                start = number * BLOCK_BYTES - offset
-                begin, end = max(start, 0), min(start + BLOCK_BYTES, length)
-                whole[begin:end] = block[begin - start : end - start]
+        for number in there:
+            start = number * BLOCK_BYTES - offset
+            begin, end = max(start, 0), min(start + BLOCK_BYTES, length)
+            whole[begin:end] = self._blocks[number][begin - start : end - start]
         return bytes(whole)
 
 

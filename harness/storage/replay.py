@@ -29,7 +29,9 @@ class Replayed:
     plan: RecoveryPlan
     era: Era
     pages_written: int
-    outside: tuple[OutsideWrite, ...]
+    outside: tuple[OutsideWrite, ...]  # pages that were left out, the first of them
+    pages_outside: int
+    drawn: int  # the sequence number, where the kernel draws one
 
 
 def replay_to(
@@ -92,7 +94,35 @@ def _carry_out(
 def replayed(writes: RecoveryWrites, era: Era) -> Replayed:
     """Return what *writes*, all taken by now, came to."""
     assert writes.plan is not None
-    return Replayed(writes.plan, era, writes.pages, tuple(writes.outside))
+    return Replayed(
+        writes.plan, era, writes.pages, tuple(writes.outside), writes.pages_outside, writes.drawn
+    )
+
+
+def rehearse(
+    files: ArrayFiles,
+    *,
+    era: Era,
+    seed: int = 0,
+    stripe_cache_size: int = DEFAULT_STRIPE_CACHE_SIZE,
+) -> Replayed:
+    """Go through a replay without writing: what it would come to, and whether it would be refused.
+
+    Raises:
+        BadImage: as of `replay_to`.
+    """
+    with contextlib.ExitStack() as stack:
+        descriptors = {
+            label: stack.enter_context(opened_image(path)) for label, path in files.paths.items()
+        }
+        log = stack.enter_context(opened_log(files, era))
+        stack.enter_context(refusing_undefined(files, era))
+        writes = RecoveryWrites(
+            files.array, log, reading(descriptors), seed=seed, stripe_cache_size=stripe_cache_size
+        )
+        for _ in writes:
+            pass
+    return replayed(writes, era)
 
 
 def _targets(files: ArrayFiles, out: Path, *, force: bool) -> dict[str, Path]:

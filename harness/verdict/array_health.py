@@ -77,6 +77,8 @@ class Health:
     journal_events: int | None
     member_events: tuple[int, int] | None  # lowest and highest; None: no member was given
     resync_offset: int
+    refused: str | None  # why md does not start the array at all
+    logical_block_bytes: int  # as the superblocks have it; 0: they do not
 
     @property
     def members_given(self) -> bool:
@@ -214,7 +216,8 @@ def _health(
         journal=state, journal_label=journal,
         journal_events=superblocks[journal].events if journal is not None else None,
         member_events=(min(events), max(events)) if events else None,
-        resync_offset=newest.resync_offset,
+        resync_offset=newest.resync_offset, refused=array.refused_because(array.absent),
+        logical_block_bytes=newest.logical_block_bytes,
     )  # fmt: skip
 
 

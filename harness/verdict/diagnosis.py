@@ -6,7 +6,7 @@ among them is in ``suspicions``, what to type next in ``next_steps``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,7 +23,9 @@ from harness.recovery.era_differences import (
 from harness.recovery.followers import Recovery
 from harness.recovery.geometry import Geometry
 from harness.recovery.leftovers import Leftovers
+from harness.recovery.members import Array
 from harness.recovery.plan import RecoveryPlan
+from harness.recovery.write_out import needed_in_vain
 from harness.recovery.written_pages import Column, columns_of, merged_ranges
 from harness.verdict.array_health import Health
 
@@ -130,24 +132,56 @@ class JournalFacts:
     differences: tuple[EraDifference, ...]
     recovery: Recovery | None  # of the era; None: a new log is made
     leftovers: Leftovers
+    hopeless: tuple[int, ...]  # data-only stripes that need what cannot be read
 
 
-def journal_facts(reading: Reading, geometry: Geometry, health: Health, era: Era) -> JournalFacts:
+def journal_facts(reading: Reading, array: Array, health: Health, era: Era) -> JournalFacts:
     """Return what there is to say of a journal, by the rules of *era*."""
+    geometry = array.geometry
     differences = era_differences(reading.recoveries, era)
     if isinstance(reading.recoveries, Rejected):
         contents = _nothing_live(reading, str(reading.recoveries))
         prediction = _new_log(reading, era)
         return JournalFacts(
             contents=contents, prediction=prediction, differences=differences, recovery=None,
-            leftovers=reading.leftovers,
+            leftovers=reading.leftovers, hopeless=(),
         )  # fmt: skip
     recovery = recovery_of(reading.recoveries, era)
     contents = _contents(reading, recovery, geometry)
+    hopeless = _hopeless(recovery, array) if health.members_given else ()
+    prediction = _prediction(reading, recovery, geometry, health, era)
+    if failure := prediction.failure or _why_it_fails(hopeless, health, era):
+        prediction = replace(prediction, message=None, failure=failure, steps=())
     return JournalFacts(
-        contents=contents, prediction=_prediction(reading, recovery, geometry, health, era),
-        differences=differences, recovery=recovery, leftovers=reading.leftovers,
+        contents=contents, prediction=prediction, differences=differences, recovery=recovery,
+        leftovers=reading.leftovers, hopeless=hopeless,
     )  # fmt: skip
+
+
+def _hopeless(recovery: Recovery, array: Array) -> tuple[int, ...]:
+    """Return the data-only stripes of which the driver would have to read what it cannot."""
+    found = []
+    for stripe in recovery.data_only:
+        unreadable = array.unreadable_at(stripe.stripe)
+        if unreadable and needed_in_vain(
+            array.geometry, array.geometry.row_at(stripe.stripe),
+            [device for device, _ in stripe.pages], unreadable=unreadable,
+            synced=stripe.stripe < array.resync_offset,
+        ):  # fmt: skip
+            found.append(int(stripe.stripe))
+    return tuple(found)
+
+
+def _why_it_fails(hopeless: tuple[int, ...], health: Health, era: Era) -> str | None:
+    if health.refused is not None:
+        return f"the array is not started: {health.refused}"
+    if hopeless and era.data_only is DataOnly.WRITTEN_OUT:
+        return (
+            f"{len(hopeless)} data-only stripes, the first {hopeless[0]}, need a page of a member"
+            " that cannot be read, and nothing computes it: assembly was seen never to end"
+            " (kernels 5.10 to 7.3)"
+        )
+    return None
 
 
 def _contents(reading: Reading, recovery: Recovery, geometry: Geometry) -> LogContents:

@@ -38,6 +38,7 @@ class ImageTriple:
     label: str
     superblock: Superblock  # before
     newest: Superblock  # before, of all the array's devices the one that speaks for it
+    present: frozenset[int]  # dev_number of each device that takes part
     size_bytes: int
     before: Read
     predicted: Read
@@ -139,7 +140,7 @@ def _judge_surroundings(triple: ImageTriple, data_bytes: int) -> list[Finding]:
 def _judge_superblock(triple: ImageTriple, expected: frozenset[str]) -> list[Finding]:
     at = triple.superblock.at * SECTOR_BYTES
     after = triple.after(at, SUPERBLOCK_BYTES)
-    before = with_roles_after_assembly(triple.superblock, triple.newest)
+    before = with_roles_after_assembly(triple.superblock, triple.newest, triple.present)
     changed = set(differing_fields(before, after))
     wrong = sorted(changed - UNPREDICTABLE_FIELDS - expected)
     findings = []

@@ -6,13 +6,13 @@ as it was when it was logged, the ring arithmetic holds, and the kernel counts w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from harness.crash.logged import LoggedMeta, Stray
 from harness.crash.pattern import SECTOR_BYTES, describe_sector, read_stamp
-from harness.crash.workload import Workload
+from harness.crash.workload import Workload, WriteKind
 from harness.ondisk.log import (
     HEADER_BYTES,
     BrokenPayload,
@@ -27,6 +27,7 @@ from harness.recovery.geometry import Geometry
 from harness.recovery.log import Ring, ScannedMeta
 from harness.recovery.parity import q_syndrome, xor_pages
 from harness.recovery.plan import RecoveryPlan
+from harness.verdict.traced_log import MemberPage
 from harness.verdict.verdict import Finding, Judgement
 
 ORACLE = "journal truth"
@@ -35,16 +36,6 @@ ORACLE = "journal truth"
 ContentAt = Callable[[int, StripeSector, int], bytes]
 # A page of a logged meta block by its place in the log; None: no write of the trace has it.
 LoggedPage = Callable[[LoggedMeta, LogSector, int], bytes | None]
-
-
-@dataclass(frozen=True, slots=True)
-class MemberWrite:
-    """A page that was written to a member's data area."""
-
-    slot: int
-    sector: StripeSector
-    issued: int
-    checksum: int  # as the log would have it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,9 +50,12 @@ class LoggedArray:
     # the disk, above all at the end of the ring, where the next one has a lower sector.
     numbered: Sequence[LoggedMeta]
     strays: Sequence[Stray]  # blocks written to the log that no meta block explains
-    member_writes: Sequence[MemberWrite]  # to the data areas, from the workload to the cut
+    written_pages: int  # of the members' data areas, up to the cut
+    unlogged: Sequence[MemberPage]  # of them, those without a record that they should have
     page: LoggedPage
     content_at: ContentAt
+    # When a member's page was last discarded before an event; 0: never.
+    cleared_at: Callable[[int, StripeSector, int], int]
 
 
 def judge_journal_truth(
@@ -75,22 +69,32 @@ def judge_journal_truth(
         plan: the model's plan for it.
         kernel_log: lines of the kernel's log since the assembly began.
     """
-    judge = _Judge(array)
-    for logged in array.metas:
-        judge.take(logged)
-    findings = [_stray_finding(array.strays)] if array.strays else []
-    findings += judge.findings + judge.unlogged() + _judge_ring(array)
-    findings += judge_message(plan, kernel_log)
+    logged = judge_logged(array)
+    findings = [*logged.findings, *judge_message(plan, kernel_log)]
     sectors = sum(scanned.log_sectors for scanned in live)
     if sectors >= array.ring.size:
         findings.append(Finding(ORACLE, f"{sectors} live sectors in a ring of {array.ring.size}"))
     said = plan.message or "nothing: its tail block is bad"
     compared = (
-        f"{len(array.metas)} meta blocks logged up to the cut, {len(live)} of them live",
+        f"{logged.compared[0]}, {len(live)} of them live",
+        *logged.compared[1:],
+        f"the kernel's own count: {said}",
+    )
+    return Judgement(ORACLE, compared, tuple(findings))
+
+
+def judge_logged(array: LoggedArray) -> Judgement:
+    """Judge everything that was logged up to a cut; this needs no recovery."""
+    judge = _Judge(array)
+    for logged in array.metas:
+        judge.take(logged)
+    findings = [_stray_finding(array.strays)] if array.strays else []
+    findings += judge.findings + _unlogged(array.unlogged) + _judge_ring(array)
+    compared = (
+        f"{len(array.metas)} meta blocks logged up to the cut",
         f"their {judge.data_pages} data and {judge.parity_pages} parity pages, sequence and ring",
         "every block that was written to the log is one of these",
-        f"{len(array.member_writes)} pages written to members: each has its record in the log",
-        f"the kernel's own count: {said}",
+        f"{array.written_pages} pages written to members: each has its record in the log",
     )
     return Judgement(ORACLE, compared, tuple(findings))
 
@@ -98,9 +102,10 @@ def judge_journal_truth(
 class _Judge:
     def __init__(self, array: LoggedArray) -> None:
         self._array = array
-        self._newest: dict[tuple[StripeSector, int], bytes] = {}  # logged page by (stripe, device)
-        self._logged: dict[tuple[StripeSector, int], set[int]] = {}  # checksums, likewise
+        # By (stripe, device): when it was logged last, and the page.
+        self._newest: dict[tuple[StripeSector, int], tuple[int, bytes]] = {}
         self._writes = {write.number: write for write in array.workload.writes}
+        self._may_be_zeroes = set(_may_be_zeroes(array.workload))
         self.data_pages = 0
         self.parity_pages = 0
         self.findings: list[Finding] = []
@@ -124,22 +129,6 @@ class _Judge:
                     self._object(logged, f"a payload of type {unknown.type}")
                     return
 
-    def unlogged(self) -> list[Finding]:
-        """Object to writes of members that have no record: the driver logs before it writes."""
-        bare = [
-            write
-            for write in self._array.member_writes
-            if write.checksum not in self._logged.get((write.sector, write.slot), ())
-        ]
-        if not bare:
-            return []
-        first = bare[0]
-        what = (
-            f"member {first.slot}, sector {first.sector} of its data area, was written at event"
-            f" {first.issued} without a record of that page in the log"
-        )
-        return [Finding(ORACLE, what, (f"{len(bare)} such writes up to the cut",))]
-
     def _object(self, logged: LoggedMeta, what: str) -> None:
         self.findings.append(Finding(ORACLE, f"meta block {logged.meta.seq}: {what}"))
 
@@ -162,14 +151,18 @@ class _Judge:
                 self._object(logged, f"data of array sector {sector} {reason}: {said}")
                 break
         place = self._array.geometry.place(payload.location)
-        self._newest[place.sector, place.device] = page
-        self._logged.setdefault((place.sector, place.device), set()).add(payload.checksums[0])
+        self._newest[place.sector, place.device] = logged.issued, page
 
     def _wrong_sector(self, sector: int, content: bytes) -> str | None:
-        # A logged page was written, and writes here cover whole pages: zeroes are wrong as well.
         stamp = read_stamp(content)
         workload = self._array.workload
-        if stamp is None or (stamp.seed, stamp.fill) != (workload.seed, workload.fill):
+        if stamp is None:
+            if any(content):
+                return "is nothing that the workload wrote"
+            # A logged page was written to. Zeroes are right where that was another sector of it,
+            # or a request for zeroes or none at all.
+            return None if sector in self._may_be_zeroes else "is nothing that the workload wrote"
+        if (stamp.seed, stamp.fill) != (workload.seed, workload.fill):
             return "is nothing that the workload wrote"
         if stamp.sector != sector:
             return "belongs to another sector"
@@ -192,7 +185,6 @@ class _Judge:
         for (name, parity), checksum in zip(wanted.items(), payload.checksums, strict=True):
             device = row.pd_idx if name == "P" else row.qd_idx
             assert device is not None
-            self._logged.setdefault((stripe, device), set()).add(checksum)
             page = self._page(logged, at, checksum)
             self.parity_pages += 1
             if page is not None and page != parity:
@@ -200,9 +192,36 @@ class _Judge:
             at = self._array.ring.add(at, BLOCK_SECTORS)
 
     def _data(self, device: int, stripe: StripeSector, logged: LoggedMeta) -> bytes:
-        """Return a data page as it was then: the newest one logged, or else the member's."""
-        page = self._newest.get((stripe, device))
-        return self._array.content_at(device, stripe, logged.issued) if page is None else page
+        """Return a data page as it was then: the newest one logged, or else the member's.
+
+        A page that was discarded since it was logged is the member's as well.
+        """
+        issued, page = self._newest.get((stripe, device), (0, b""))
+        if not page or self._array.cleared_at(device, stripe, logged.issued) > issued:
+            return self._array.content_at(device, stripe, logged.issued)
+        return page
+
+
+def _may_be_zeroes(workload: Workload) -> Iterator[int]:
+    """Yield each sector of a page that was written to and may be logged as zeroes."""
+    for write in workload.writes:
+        end = write.sector + write.sectors
+        first, last = write.sector // BLOCK_SECTORS, -(-end // BLOCK_SECTORS)
+        for sector in range(first * BLOCK_SECTORS, last * BLOCK_SECTORS):
+            if write.kind is not WriteKind.DATA or not write.sector <= sector < end:
+                yield sector
+
+
+def _unlogged(bare: Sequence[MemberPage]) -> list[Finding]:
+    """Object to writes of members that have no record: the driver logs before it writes."""
+    if not bare:
+        return []
+    first = bare[0]
+    what = (
+        f"member {first.slot}, sector {first.stripe} of its data area, was written at event"
+        f" {first.issued} without a record of that page in the log"
+    )
+    return [Finding(ORACLE, what, (f"{len(bare)} such writes up to the cut",))]
 
 
 def _stray_finding(strays: Sequence[Stray]) -> Finding:

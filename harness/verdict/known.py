@@ -8,8 +8,23 @@ from dataclasses import dataclass, replace
 
 from harness.verdict.verdict import Finding, Outcome, Verdict
 
+Version = tuple[int, int, int]
+
 
 @dataclass(frozen=True, slots=True)
+class KernelRange:
+    """Kernel versions from *first* to *last*, both of them in it; ``None`` where it has no end."""
+
+    first: Version | None
+    last: Version | None
+
+    def __contains__(self, version: Version) -> bool:
+        return (self.first is None or self.first <= version) and (
+            self.last is None or version <= self.last
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KnownIssue:
     """One listed finding; its signature is as narrow as what was found out about it."""
 
@@ -17,7 +32,10 @@ class KnownIssue:
     oracle: str
     says: re.Pattern[str]  # searched in the finding's sentence
     facts: Mapping[str, int]  # all must hold for the finding
+    kernels: tuple[KernelRange, ...]
+    expected: Mapping[str, str]  # of a shape in which exploring is to show it: see `is_expected`
     reason: str
+    reference: str = ""  # a public one, where there is one
 
     def explains(self, finding: Finding) -> bool:
         """Whether *finding* is this issue and nothing else."""
@@ -26,6 +44,19 @@ class KnownIssue:
             and self.says.search(finding.what) is not None
             and all(finding.facts.get(name) == value for name, value in self.facts.items())
         )
+
+    def concerns(self, kernel: Version) -> bool:
+        """Whether a kernel version is one that has it."""
+        return any(kernel in each for each in self.kernels)
+
+    def is_expected(self, shape: Mapping[str, str]) -> bool:
+        """Whether exploring an array of this shape is to show it, sooner or later.
+
+        Args:
+            shape: its figures by name; those that are not in *expected* do not matter. An issue
+                that expects nothing takes more than one shape to be seen.
+        """
+        return bool(self.expected) and self.expected.items() <= shape.items()
 
 
 def with_known_issues(verdict: Verdict, issues: Sequence[KnownIssue]) -> Verdict:
@@ -39,3 +70,10 @@ def with_known_issues(verdict: Verdict, issues: Sequence[KnownIssue]) -> Verdict
             return verdict
         names.append(issue.name)
     return replace(verdict, outcome=Outcome.KNOWN, reason=", ".join(dict.fromkeys(names)))
+
+
+def unseen_issues(
+    issues: Sequence[KnownIssue], shape: Mapping[str, str], seen: Sequence[str]
+) -> list[str]:
+    """Return the names of issues that were to be seen in a shape, and were not."""
+    return [issue.name for issue in issues if issue.is_expected(shape) and issue.name not in seen]

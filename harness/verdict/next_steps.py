@@ -50,6 +50,9 @@ def _assembly(health: Health, journal: JournalFacts | None) -> Iterator[Step]:
         return
     if journal is None or health.journal in (JournalState.STALE, JournalState.FAULTY):
         return
+    if health.refused is not None:
+        yield from _although_refused(health)
+        return
     degraded = bool(health.without_data)
     run = " --run" if degraded else ""
     if health.journal is JournalState.AHEAD:
@@ -67,6 +70,23 @@ def _assembly(health: Health, journal: JournalFacts | None) -> Iterator[Step]:
     yield Step(
         _when_it_can_start(health),
         (f"mdadm --assemble{run} /dev/mdX /dev/MEMBER... /dev/JOURNAL",), cost,
+    )  # fmt: skip
+
+
+def _although_refused(health: Health) -> Iterator[Step]:
+    if health.is_synced:  # it is in reshape then
+        yield Step(
+            "the array is in reshape: no kernel starts it with its journal",
+            ("mdadm --examine /dev/MEMBER  # each: how far the reshape came",),
+            "nothing; ask linux-raid@vger.kernel.org before anything is forced",
+        )  # fmt: skip
+        return
+    yield Step(
+        "the array is degraded and not in sync: start it all the same",
+        ("echo 1 > /sys/module/md_mod/parameters/start_dirty_degraded",
+         "mdadm --assemble --run /dev/mdX /dev/MEMBER... /dev/JOURNAL"),
+        f"from member sector {health.resync_offset} on parity is not known to fit the data: what is"
+        " made up for the missing member there may be wrong",
     )  # fmt: skip
 
 
@@ -123,7 +143,7 @@ def _members_back(health: Health) -> Iterator[Step]:
 def _when_it_hangs(health: Health, journal: JournalFacts | None) -> Iterator[Step]:
     if journal is None or journal.prediction.creates_new_log is not None:
         return
-    if health.journal is not JournalState.PRESENT:
+    if health.journal is not JournalState.PRESENT or health.refused is not None:
         return
     yield Step(
         "assembly does not come back", (
@@ -136,6 +156,8 @@ def _when_it_hangs(health: Health, journal: JournalFacts | None) -> Iterator[Ste
         " data-only stripes can spin for ever (commit c9020e64cf33); with a stripe cache grown to"
         " 32768 kernels from 6.8 on were seen to hang in raid5_get_active_stripe",
     )  # fmt: skip
+    if journal.prediction.failure is not None:
+        return  # a replay without the kernel cannot tell either what becomes of it
     yield Step(
         "it hangs for good: replay the journal without the kernel", (
             f"{_replay(health)} --out DIR MEMBER.img... journal.img",

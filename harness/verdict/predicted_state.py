@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.crash.content import DiskContent
@@ -16,8 +16,10 @@ from harness.ondisk.units import SECTOR_BYTES, DeviceSector, LogSector
 from harness.recovery.era import Era
 from harness.recovery.image_writes import ImageWrite, OutsideWrite, RecoveryWrites
 from harness.recovery.log import Log
-from harness.recovery.members import Array, no_longer_members, put_together
+from harness.recovery.members import Array, no_longer_members, put_together, stale_members
 from harness.recovery.plan import RecoveryPlan, follow_log
+
+Look = tuple[str, int]  # a disk, and the number of a block of it
 
 SUPERBLOCK_AT = DeviceSector(8)  # the arrays that are built here have 1.2 metadata
 
@@ -33,6 +35,7 @@ class PredictedState:
     before: Mapping[str, DiskContent]  # of the disks that take part
     after: Mapping[str, DiskContent]
     left_out: tuple[str, ...]  # disks that the array goes on without
+    stale: int  # how many of them are members that it still counts on
     identity: bytes  # states with the same one are recovered alike
 
 
@@ -43,43 +46,147 @@ def predict_state(
     *,
     stripe_cache_size: int,
 ) -> PredictedState:
-    """Predict the recovery of a crash state.
+    """Predict the recovery of one crash state; see `Predictor`."""
+    return Predictor(sizes_bytes, era, stripe_cache_size=stripe_cache_size).predict(contents)
 
-    Args:
-        contents: of each disk, by name.
-        sizes_bytes: of each disk.
-        era: of the kernel that is to recover it.
-        stripe_cache_size: of the array, in stripes.
 
-    Raises:
-        BadImage: the disks are no array with a journal that the kernel could start.
-        UndefinedRecovery, UnreadableTail, StripeCacheExhausted: as of ``plan_recovery``.
+class JournalGone(BadImage):
+    """The array has marked its journal as faulty, or it is none of the disks."""
+
+    def __init__(self, array: Array, stale: int) -> None:
+        """Take the *array* without it, and how many *stale* members that one counts on."""
+        super().__init__("the journal is none of the disks")
+        self.array = array
+        self.stale = stale
+
+
+class Predictor:
+    """Predicts recoveries, and knows a state that recovery cannot tell from one before.
+
+    What recovery looks at next follows from what it has seen, so all predictions made so far are
+    a tree: at each node the block that is looked at, below it what was found there.
     """
-    superblocks = superblocks_of(contents, sizes_bytes)
-    left_out = no_longer_members(superblocks)
-    array = put_together({n: s for n, s in superblocks.items() if n not in left_out})
-    if array.journal is None:
-        raise BadImage("the journal is none of the disks")
-    before = {name: contents[name] for name in array.superblocks}
-    after = {name: content.copy() for name, content in before.items()}
-    looks = _Looks(before)
-    log = _log_of(array, array.journal, looks, era)
 
-    def read_after(name: str, offset: int, length: int) -> bytes:
-        looks.see(name, offset, length)
-        return after[name].read(offset, length)
+    def __init__(self, sizes_bytes: Mapping[str, int], era: Era, *, stripe_cache_size: int) -> None:
+        """Prepare.
 
-    writes = RecoveryWrites(array, log, read_after, seed=0, stripe_cache_size=stripe_cache_size)
-    for write in writes:
-        if isinstance(write, ImageWrite):
+        Args:
+            sizes_bytes: of each disk, by name.
+            era: of the kernel that is to recover the states.
+            stripe_cache_size: of the array, in stripes.
+        """
+        self._sizes = sizes_bytes
+        self._era = era
+        self._stripe_cache_size = stripe_cache_size
+        self._known: _Node | _Made | None = None
+
+    def predict(self, contents: Mapping[str, DiskContent]) -> PredictedState:
+        """Predict the recovery of a crash state.
+
+        Args:
+            contents: of each disk, by name.
+
+        Raises:
+            JournalGone: there is no journal to recover from.
+            BadImage: the disks are no array that the kernel could start.
+            UndefinedRecovery, UnreadableTail, StripeCacheExhausted: as of ``plan_recovery``.
+        """
+        made = self._look_up(contents)
+        if made is None:
+            made = self._predict(contents)
+            self._known = _with(self._known, made.looks, contents, made)
+        before = {name: contents[name] for name in made.array.superblocks}
+        after = {name: content.copy() for name, content in before.items()}
+        for write in made.writes:
             after[write.label].write(write.offset, write.data)
-    assert writes.plan is not None
-    for name in before:  # md reads each superblock
-        looks.see(name, SUPERBLOCK_AT * SECTOR_BYTES, SUPERBLOCK_BYTES)
-    return PredictedState(
-        array=array, log=log, plan=writes.plan, outside=tuple(writes.outside), before=before,
-        after=after, left_out=left_out, identity=looks.digest(),
-    )  # fmt: skip
+        return PredictedState(
+            array=made.array, log=made.log, plan=made.plan, outside=made.outside, before=before,
+            after=after, left_out=made.left_out, stale=made.stale, identity=made.identity,
+        )  # fmt: skip
+
+    def _look_up(self, contents: Mapping[str, DiskContent]) -> _Made | None:
+        at = self._known
+        while isinstance(at, _Node):
+            name, block = at.place
+            at = at.below.get(contents[name].block(block))
+        return at
+
+    def _predict(self, contents: Mapping[str, DiskContent]) -> _Made:
+        looks = _Looks(contents)
+        for name in contents:  # md reads each superblock
+            looks.see(name, SUPERBLOCK_AT * SECTOR_BYTES, SUPERBLOCK_BYTES)
+        superblocks = superblocks_of(contents, self._sizes)
+        left_out = no_longer_members(superblocks)
+        array = put_together({n: s for n, s in superblocks.items() if n not in left_out})
+        if array.journal is None:
+            raise JournalGone(array, len(stale_members(superblocks)))
+        after = {name: contents[name].copy() for name in array.superblocks}
+        log = _log_of(array, array.journal, looks, self._era)
+
+        def read_after(name: str, offset: int, length: int) -> bytes:
+            looks.see(name, offset, length)
+            return after[name].read(offset, length)
+
+        recovery = RecoveryWrites(
+            array, log, read_after, seed=0, stripe_cache_size=self._stripe_cache_size
+        )
+        writes = []
+        for write in recovery:
+            if isinstance(write, ImageWrite):
+                writes.append(write)
+                after[write.label].write(write.offset, write.data)
+        assert recovery.plan is not None
+        return _Made(
+            array=array, log=log, plan=recovery.plan, outside=tuple(recovery.outside),
+            left_out=left_out, stale=len(stale_members(superblocks)), writes=tuple(writes),
+            looks=tuple(looks.seen), identity=looks.digest(set(left_out)),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Made:
+    """A prediction as far as it is the same for all states that recovery cannot tell apart."""
+
+    array: Array
+    log: Log
+    plan: RecoveryPlan
+    outside: tuple[OutsideWrite, ...]
+    left_out: tuple[str, ...]
+    stale: int
+    writes: tuple[ImageWrite, ...]
+    looks: tuple[Look, ...]  # in order
+    identity: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """The block that is looked at, and what follows from what is found there."""
+
+    place: Look
+    below: dict[bytes, _Node | _Made]
+
+
+def _with(
+    tree: _Node | _Made | None,
+    looks: Sequence[Look],
+    contents: Mapping[str, DiskContent],
+    made: _Made,
+) -> _Node | _Made:
+    """Return a tree with one more prediction in it."""
+    if not looks:
+        return made
+    root = tree if isinstance(tree, _Node) else _Node(looks[0], {})
+    at = root
+    for number, (name, block) in enumerate(looks):
+        found = contents[name].block(block)
+        if number + 1 == len(looks):
+            at.below[found] = made
+            break
+        below = at.below.get(found)
+        if not isinstance(below, _Node):
+            below = at.below[found] = _Node(looks[number + 1], {})
+        at = below
+    return root
 
 
 def flushed_stripes(predicted: PredictedState) -> frozenset[int]:
@@ -107,28 +214,29 @@ def superblocks_of(
 
 
 class _Looks:
-    """Contents, and which blocks of them were looked at."""
+    """Contents, and which blocks of them were looked at, in order."""
 
     def __init__(self, contents: Mapping[str, DiskContent]) -> None:
         self._contents = contents
-        self._seen: set[tuple[str, int]] = set()
+        self.seen: dict[Look, None] = {}
 
     def see(self, name: str, offset: int, length: int) -> None:
         """Take note that these bytes are looked at."""
         for block in range(offset // BLOCK_BYTES, (offset + length - 1) // BLOCK_BYTES + 1):
-            self._seen.add((name, block))
+            self.seen[name, block] = None
 
     def read(self, name: str, offset: int, length: int) -> bytes:
         """Read them, and take note of it."""
         self.see(name, offset, length)
         return self._contents[name].read(offset, length)
 
-    def digest(self) -> bytes:
-        """Return a hash of all that was seen."""
+    def digest(self, left_out: set[str]) -> bytes:
+        """Return a hash of all that was seen, but of disks that the array goes on without."""
         digest = hashlib.blake2b(digest_size=16)
-        for name, block in sorted(self._seen):
-            digest.update(f"{name} {block} ".encode())
-            digest.update(self._contents[name].block(block))
+        for name, block in sorted(self.seen):
+            if name not in left_out:
+                digest.update(f"{name} {block} ".encode())
+                digest.update(self._contents[name].block(block))
         return digest.digest()
 
 

@@ -18,6 +18,7 @@ from harness.verdict.diagnosis import JournalFacts
 
 # What every era since 4.10 adds to the sequence number after a recovery (r5l_recovery_log).
 _JUMP = 10000
+_EXAMPLES = 5
 _FIRST_OF_TODAYS_FORMAT = "4.12"
 
 
@@ -103,10 +104,13 @@ def _of_sync(health: Health) -> Iterator[Suspicion]:
             "unsynced", Severity.NOTE,
             f"the array is synced up to member sector {health.resync_offset} only",
         )  # fmt: skip
-    if "reshape_active" in health.features:
+    if health.refused is not None:
+        yield Suspicion("refused", Severity.DANGER, f"the array is not started: {health.refused}")
+    if health.logical_block_bytes:
         yield Suspicion(
-            "reshape", Severity.WARNING,
-            "the superblocks tell of a reshape, which the driver refuses with a journal",
+            "logical-block-size", Severity.NOTE,
+            f"the superblocks have a logical_block_size of {health.logical_block_bytes}: kernels up"
+            " to 6.18 take these devices for none of theirs",
         )  # fmt: skip
 
 
@@ -202,6 +206,22 @@ def _of_ring(journal: JournalFacts) -> Iterator[Suspicion]:
         )  # fmt: skip
 
 
+def _data_only_degraded(journal: JournalFacts, health: Health) -> Suspicion:
+    only, hopeless = journal.contents.data_only_stripes, journal.hopeless
+    gone = f"slot {_listed(health.without_data)} cannot be read"
+    if not hopeless:
+        return Suspicion(
+            "data-only-degraded", Severity.NOTE,
+            f"{only} data-only stripes, and {gone}: what their new parity takes is there",
+        )  # fmt: skip
+    return Suspicion(
+        "data-only-degraded", Severity.DANGER,
+        f"{only} data-only stripes, and {gone}: the new parity of {len(hopeless)} of them (stripe"
+        f" {_listed(hopeless[:_EXAMPLES])}) needs what is missing. Their data has one copy only, in"
+        " the log",
+    )  # fmt: skip
+
+
 def _of_contents(journal: JournalFacts, health: Health) -> Iterator[Suspicion]:
     contents, recovery = journal.contents, journal.recovery
     if contents.pages_outside:
@@ -211,12 +231,7 @@ def _of_contents(journal: JournalFacts, health: Health) -> Iterator[Suspicion]:
             " writes them all the same, beyond the members' data",
         )  # fmt: skip
     if contents.data_only_stripes and health.without_data:
-        yield Suspicion(
-            "data-only-degraded", Severity.DANGER,
-            f"{contents.data_only_stripes} data-only stripes, and slot"
-            f" {_listed(health.without_data)} cannot be read: their new parity needs what is"
-            " missing, and acknowledged data has one copy only, in the log",
-        )  # fmt: skip
+        yield _data_only_degraded(journal, health)
     if recovery is None:
         return
     books = recovery.books
@@ -273,6 +288,13 @@ def _of_recovery(journal: JournalFacts) -> Iterator[Suspicion]:
 
 
 def _of_eras(journal: JournalFacts) -> Iterator[Suspicion]:
+    if journal.prediction.era == "4.4":
+        yield Suspicion(
+            "stop-forgets-the-tail", Severity.NOTE,
+            "kernels 4.4 to 4.8 load the log without its next_checkpoint: an array that is only"
+            " assembled and stopped gets a journal_tail of 0, and the next start follows whatever"
+            " lies there",
+        )  # fmt: skip
     names = list(ERAS)
     todays = names[names.index(_FIRST_OF_TODAYS_FORMAT) :]
     differing = [one for one in journal.differences if one.members or one.undefined]

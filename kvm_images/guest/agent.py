@@ -18,20 +18,18 @@ import select
 import signal
 import subprocess
 import sys
-import threading
 import time
 from typing import IO, Any
 
 if __name__ == "__main__":  # in the guest; on a host the package's own path is used
     sys.path.insert(0, "/agent")
 
-from harness.crash.pattern import Fill, write_content
-from kvm_images.guest import recovering
+from harness.crash.pattern import Fill
+from kvm_images.guest import recovering, working
 
 Answer = dict[str, Any]
 
 PORT_NAME = "mdjournal.agent"
-SECTOR_BYTES = 512
 BLOCK_FLUSH_IOCTL = 0x1261  # BLKFLSBUF in linux/fs.h
 POLL_S = 0.002
 PIPE_BYTES = 65536  # all that a pipe holds
@@ -175,7 +173,7 @@ def drop_caches(*, nodes: list[str]) -> Answer:
 
 def mark(*, node: str, text: str) -> Answer:
     """Write a mark into the trace: one sector to the marks disk, done when it has its number."""
-    _write_direct(node, 0, text.encode().ljust(SECTOR_BYTES, b"\0"))
+    working.write_direct(node, 0, text.encode().ljust(working.SECTOR_BYTES, b"\0"))
     return {}
 
 
@@ -187,58 +185,59 @@ def workload(
     steps: list[Answer],
     fill: str = "stream",
     last: int = 0,
+    deadline_s: float,
 ) -> Answer:
     """Run the steps of a workload against the array, one after another, each marked in the trace.
 
-    ``{"do": "write", "writes": [[number, sector, sectors], ...]}`` issues its writes at once, each
-    from a thread of its own; when all have completed comes the mark ``completed FIRST..LAST``.
-    ``{"do": "flush"}`` flushes the array; the mark ``flushed LAST`` then says that everything up
-    to that write is acknowledged. *last* is the write before these steps, *fill* what the sectors
-    hold; the answer has the last write.
+    ``{"do": "write", "writes": [[number, sector, sectors, kind, fua], ...]}`` issues its writes at
+    once, each from a thread of its own; when all have completed comes the mark ``completed
+    FIRST..LAST``, or ``failed LAST: ERRNO``. ``{"do": "flush"}`` flushes the array; the mark
+    ``flushed LAST`` then says that everything up to that write is acknowledged, as it does behind a
+    write with FUA. *last* is the write before these steps, *fill* what the sectors hold,
+    *deadline_s* what each step may take.
     """
     descriptor = os.open(array, os.O_WRONLY | os.O_DIRECT)
     try:
-        for step in steps:
-            if step["do"] == "write":
-                writes = step["writes"]
-                _write_at_once(descriptor, seed, writes, Fill(fill))
-                last = writes[-1][0]
-                mark(node=marks, text=f"completed {writes[0][0]}..{last}")
-            elif step["do"] == "flush":
-                os.fsync(descriptor)
-                mark(node=marks, text=f"flushed {last}")
-            else:
-                raise ValueError(f"unknown step {step['do']!r}")
+        return working.work(
+            descriptor, steps, lambda text: mark(node=marks, text=text),
+            seed=seed, fill=Fill(fill), last=last, deadline_s=deadline_s,
+        )  # fmt: skip
     finally:
         os.close(descriptor)
-    return {"last": last}
 
 
 _recoverers: dict[str, recovering.Recoverer] = {}
 
 
+def _recoverer(marks: str) -> recovering.Recoverer:
+    if marks not in _recoverers:
+        _recoverers[marks] = recovering.Recoverer(lambda text: mark(node=marks, text=text), run)
+    return _recoverers[marks]
+
+
 def recover_states(*, marks: str, states: list[Answer], deadline_s: float) -> Answer:
     """Recover crash states of a bank one after another, up to one that hangs.
 
-    Each of *states* has ``number``, ``nodes`` (what to assemble, a journal last), ``by_mdadm`` and
-    ``read_pages``.
+    Each of *states* is what `recovering.Recoverer.recover` takes.
     """
-    if marks not in _recoverers:
-        _recoverers[marks] = recovering.Recoverer(lambda text: mark(node=marks, text=text), run)
     results: list[Answer] = []
     for state in states:
-        results.append(
-            _recoverers[marks].recover(
-                state["number"],
-                state["nodes"],
-                by_mdadm=state["by_mdadm"],
-                read_pages=state["read_pages"],
-                deadline_s=deadline_s,
-            )
-        )
-        if results[-1]["stack"] or not (results[-1]["stopped"] or results[-1]["error"]):
+        results.append(_recoverer(marks).recover(state, deadline_s))
+        if recovering.ends_the_guest(results[-1]):
             break
     return {"results": results}
+
+
+def put_state(*, marks: str, number: int, nodes: list[str], deadline_s: float) -> Answer:
+    """Put a state of a bank on the disks and start its array."""
+    _recoverer(marks).put(number, nodes, deadline_s)
+    return {}
+
+
+def put_away(*, marks: str, deadline_s: float) -> Answer:
+    """Stop the array of `put_state`."""
+    _recoverer(marks).put_away(deadline_s)
+    return {}
 
 
 VERBS = {
@@ -246,47 +245,9 @@ VERBS = {
     for function in (
         ping, run, read_file, write_file, list_paths, read_bytes, mark_kernel_log, kernel_log,
         load_modules, load_disk_modules, disks, drop_caches, mark, workload,
-        recover_states,
+        recover_states, put_state, put_away,
     )
 }  # fmt: skip
-
-
-def _write_at_once(
-    descriptor: int, seed: int, writes: list[list[int]], fill: Fill = Fill.STREAM
-) -> None:
-    errors: list[OSError] = []
-
-    def write_one(number: int, sector: int, sectors: int) -> None:
-        content = write_content(seed=seed, write=number, sector=sector, sectors=sectors, fill=fill)
-        try:
-            _pwrite_aligned(descriptor, sector * SECTOR_BYTES, content)
-        except OSError as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=write_one, args=tuple(write)) for write in writes]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
-
-
-def _write_direct(node: str, offset: int, content: bytes) -> None:
-    descriptor = os.open(node, os.O_WRONLY | os.O_DIRECT)
-    try:
-        _pwrite_aligned(descriptor, offset, content)
-    finally:
-        os.close(descriptor)
-
-
-def _pwrite_aligned(descriptor: int, offset: int, content: bytes) -> None:
-    buffer = mmap.mmap(-1, len(content))  # whole pages: O_DIRECT wants aligned memory
-    buffer[: len(content)] = content
-    with memoryview(buffer) as view, view[: len(content)] as part:
-        done = os.pwritev(descriptor, [part], offset)
-    if done != len(content):
-        raise OSError(0, f"wrote {done} of {len(content)} bytes at {offset}")
 
 
 def _collect(

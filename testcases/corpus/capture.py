@@ -22,7 +22,8 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
-from harness.campaign.crash import CrashOptions, CrashRun, Recording, images_in, make_images
+from harness.campaign.crash import CrashOptions, CrashRun, images_in, make_images
+from harness.campaign.recording import Recording
 from harness.crash.history import DiskHistory
 from harness.crash.logged import LoggedMeta, LogHistory
 from harness.crash.states import CrashState, crash_state

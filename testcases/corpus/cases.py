@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from harness.campaign.crash import CrashOptions, workload_of
 from harness.crash.pattern import Fill
 from harness.crash.states import Loss
-from harness.crash.workload import FailMember, FlushStep, Step, StopArray, Workload
+from harness.crash.workload import FailMember, FlushStep, JournalMode, Step, StopArray, Workload
 from harness.errors import BadInput
-from harness.md.shape import KIB, JournalMode, Shape
+from harness.md.shape import KIB, Shape
 from harness.recovery.layout import Level, layout_named
 
 KERNELS = ("5.10", "6.1", "6.12", "7.3")

@@ -20,6 +20,7 @@ from testcases.corpus.capture import pack, unpack, write_case
 from testcases.corpus.cases import CASES, GRID, CaseSpec, Kind, case_named
 
 IMAGE = GuestImage(
+    kernel_version="6.1.192",
     kernel_image=Path("k"), initramfs=Path("i"), identity="x", accelerator="tcg",
     saved_guests=Path("s"),
 )  # fmt: skip

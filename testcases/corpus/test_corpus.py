@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness.campaign.judging import judge_images
-from harness.md.shape import JournalMode
+from harness.crash.workload import JournalMode
 from harness.ondisk.units import SECTOR_BYTES
 from harness.recovery.era import era_named
 from harness.recovery.kernel_versions import era_to_run

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from harness.campaign.crash import CrashOptions, Recording
+from harness.campaign.crash import CrashOptions
+from harness.campaign.recording import Recording
 from harness.crash.states import (
     CrashState,
     Fate,
@@ -14,7 +15,8 @@ from harness.crash.states import (
     fates,
 )
 from harness.crash.trace import Cache
-from harness.md.shape import JOURNAL_NAME, JournalMode, Shape
+from harness.crash.workload import JournalMode
+from harness.md.shape import JOURNAL_NAME, Shape
 from harness.ondisk.superblock import has_superblock_magic
 from harness.recovery.layout import Level
 from harness.verdict.verdict import Outcome

@@ -6,8 +6,8 @@ import pytest
 
 from harness.campaign.crash import CrashRun, workload_of
 from harness.crash.states import Loss
-from harness.crash.workload import FailMember, Step, StopArray, Workload
-from harness.md.shape import JournalMode, Shape, member_name
+from harness.crash.workload import FailMember, JournalMode, Step, StopArray, Workload
+from harness.md.shape import Shape, member_name
 from harness.recovery.layout import Level
 from testcases.lab import Lab, assert_agrees
 

@@ -7,21 +7,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from harness.campaign.batch import RecoveredState, StateToRecover, bank_guest
-from harness.campaign.explore import STORE, ExploreOptions, explore
-from harness.campaign.explore_store import opened_store
-from harness.campaign.state_judging import judge_recovered
-from harness.crash.strategies import Strategy, choose_states, count_states
+from harness.campaign.exploring.exploration import STORE, ExploreOptions, explore
+from harness.campaign.exploring.store import opened_store
+from harness.campaign.known_issues import KnownIssues, known_issues_of
+from harness.crash.strategies import Strategy
 from harness.crash.trace import Cache
-from harness.crash.walk import walk
-from harness.md.shape import JournalMode, Shape
-from harness.verdict.predicted_state import PredictedState, predict_state
+from harness.crash.workload import JournalMode
+from harness.md.shape import Shape
 from harness.verdict.verdict import Outcome
 from testcases.lab import Lab
 
@@ -37,14 +34,23 @@ def options_of(lab: Lab, kernel: str, shape: Shape, **changes: object) -> Explor
     return replace(options, **changes)  # type: ignore[arg-type]
 
 
+def issues_of(options: ExploreOptions) -> KnownIssues:
+    return known_issues_of(options.crash.image.kernel_version)
+
+
 def outcomes(folder: Path) -> tuple[int, list[Outcome], list[str]]:
     """Return how many states there are, the verdicts of their classes, and every objection."""
     with opened_store(folder / STORE) as store:
         records = list(store.class_records())
-        red = [verdict for _, _, verdict in store.red_states()]
+        verdicts = [
+            *(record.verdict for record in records),
+            *(record.verdict for record in store.state_records()),
+            *(record.verdict for record in store.child_records()),
+            *(record.verdict for record in store.recordings()),
+        ]
         wrong = [
             f"{verdict.outcome.value}: {finding.what}"
-            for verdict in (*(record.verdict for record in records), *red)
+            for verdict in verdicts
             for finding in verdict.findings
             if verdict.outcome is Outcome.DIFFERS
         ]
@@ -62,7 +68,7 @@ def outcomes(folder: Path) -> tuple[int, list[Outcome], list[str]]:
 )  # fmt: skip
 def test_states_agree_with_the_kernel(lab: Lab, kernel: str, shape: Shape, tmp_path: Path) -> None:
     options = options_of(lab, kernel, shape)
-    explored = explore(options, tmp_path, guests=2, say=print)
+    explored = explore(options, tmp_path, guests=2, issues=issues_of(options), say=print)
     states, classes, wrong = outcomes(tmp_path)
     assert wrong == []
     assert states == STATES
@@ -76,92 +82,17 @@ def test_without_a_journal_the_write_hole_shows(
     lab: Lab, kernel: str, shape: Shape, tmp_path: Path
 ) -> None:
     """The control: if this were green, the harness would be blind."""
-    explore(options_of(lab, kernel, shape), tmp_path, guests=2, say=print)
+    options = options_of(lab, kernel, shape)
+    explore(options, tmp_path, guests=2, issues=issues_of(options), say=print)
     with opened_store(tmp_path / STORE) as store:
         records = list(store.class_records())
-        holes = [verdict for _, _, verdict in store.red_states()]
+        holes = [record.verdict for record in store.state_records(red=True)]
     assert [r.verdict for r in records if r.verdict.outcome is not Outcome.AGREES] == []
     read = [judgement for r in records for judgement in r.verdict.judgements][2]
     assert read.oracle == "read back", "the kernel itself read what is judged"
     assert len(holes) > STATES / 5
     said = [finding.what for verdict in holes for finding in verdict.findings]
     assert any("which no write put there whole" in what for what in said)
-
-
-@pytest.fixture(scope="module")
-def recovered(lab: Lab, kernel: str) -> tuple[PredictedState, RecoveredState, dict[str, int]]:
-    """One state with stripes to replay, recovered by the kernel."""
-    options = lab.options(kernel, Shape(), seed=3, steps=5)
-    recording = lab.record(options)
-    trace = recording.trace
-    cuts = list(walk(trace, recording.first_event, recording.first_event + recording.events - 1))
-    counts = [count_states(cut, Strategy.WORST, trace.disks) for cut in cuts]
-    chosen = list(choose_states(cuts, counts, Strategy.WORST, trace.disks, states=9, seed=1))[4]
-    contents = dict(zip((d.name for d in trace.disks), chosen.contents(), strict=True))
-    sizes = {disk.name: disk.size_bytes for disk in trace.disks}
-    predicted = predict_state(contents, sizes, options.era, stripe_cache_size=256)
-    assert predicted.plan.data_parity
-    state = StateToRecover(number=0, contents=contents, assemble=tuple(predicted.before))
-    with bank_guest(options.image, options.shape, say=print) as guest:
-        (done,) = guest.recover([state])
-    return predicted, done, sizes
-
-
-Recovery = tuple[PredictedState, RecoveredState, dict[str, int]]
-
-
-def test_a_recovery_agrees_as_it_is(recovered: Recovery) -> None:
-    assert judge_recovered(*recovered).outcome is Outcome.AGREES
-
-
-def tampered(recovered: Recovery) -> Iterator[tuple[str, RecoveredState]]:
-    """Yield what an oracle must object to."""
-    predicted, done, sizes = recovered
-    writes, names = done.writes, list(sizes)
-    journal = len(sizes) - 1
-    last = {(write.disk, write.offset): write for write in writes}
-    pages = [
-        write
-        for write in writes
-        if write.disk != journal
-        and write is last[write.disk, write.offset]
-        and write.offset > 8192
-        and predicted.before[names[write.disk]].read(write.offset, write.length) != write.payload
-    ]
-    metas = [write for write in writes if write.disk == journal and write.offset > 8192]
-    yield "differential", replace(done, writes=tuple(w for w in writes if w is not pages[0]))
-    changed = replace(pages[0], payload=bytes([pages[0].payload[0] ^ 1]) + pages[0].payload[1:])
-    yield (
-        "differential",
-        replace(done, writes=tuple(changed if w is pages[0] else w for w in writes)),
-    )
-    stray = replace(pages[-1], offset=pages[-1].offset + (8 << 20))
-    yield "differential", replace(done, writes=(*writes, stray))
-    yield "differential", replace(done, writes=tuple(w for w in writes if w not in metas))
-    log = [line.replace("data-parity", "other") for line in done.recovered.kernel_log]
-    said = tuple(line for line in log if "recovering" not in line)
-    yield "journal truth", replace(done, recovered=replace(done.recovered, kernel_log=said))
-    warned = (*done.recovered.kernel_log, "WARNING: CPU: 0 PID: 1 at drivers/md/raid5.c")
-    yield "alive", replace(done, recovered=replace(done.recovered, kernel_log=warned))
-    failed = replace(done.recovered.assembled, status=1, output="md: Invalid argument")
-    refused = replace(done.recovered, assembled=failed, settled=False, stopped=None)
-    yield "available", replace(done, recovered=refused)
-    hung = replace(done.recovered.assembled, status=None, stack="r5l_start")
-    yield (
-        "alive",
-        replace(
-            done, recovered=replace(done.recovered, assembled=hung, settled=False, stopped=None)
-        ),
-    )
-
-
-@pytest.mark.parametrize("number", range(8))
-def test_every_oracle_can_object(recovered: Recovery, number: int) -> None:
-    oracle, done = list(tampered(recovered))[number]
-    predicted, _, sizes = recovered
-    verdict = judge_recovered(predicted, done, sizes)
-    assert verdict.outcome is Outcome.DIFFERS
-    assert verdict.findings[0].oracle == oracle
 
 
 @pytest.mark.timeout(600)

@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 
-from harness.crash.pattern import write_content
 from kvm_images.guest import agent
 
 SOON_S = 0.1
@@ -254,26 +253,6 @@ def test_paths_of_a_pattern_come_sorted(tmp_path: Path) -> None:
     found = agent.list_paths(pattern=f"{tmp_path}/b*")["paths"]
     assert found == [f"{tmp_path}/{name}" for name in ("b1", "b10", "b2")]
     assert agent.list_paths(pattern=f"{tmp_path}/c*") == {"paths": []}
-
-
-def test_writes_at_once_reach_their_places_with_their_stamps(tmp_path: Path) -> None:
-    path = tmp_path / "array"
-    path.write_bytes(bytes(64 * 512))
-    descriptor = os.open(path, os.O_RDWR)
-    agent._write_at_once(descriptor, 9, [[1, 8, 8], [2, 40, 16]])
-    os.close(descriptor)
-    content = path.read_bytes()
-    assert content[8 * 512 : 16 * 512] == write_content(seed=9, write=1, sector=8, sectors=8)
-    assert content[40 * 512 : 56 * 512] == write_content(seed=9, write=2, sector=40, sectors=16)
-    assert not any(content[: 8 * 512] + content[16 * 512 : 40 * 512] + content[56 * 512 :])
-
-
-def test_a_write_that_fails_is_told(tmp_path: Path) -> None:
-    (tmp_path / "array").touch()
-    descriptor = os.open(tmp_path / "array", os.O_RDONLY)
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        agent._write_at_once(descriptor, 9, [[1, 0, 8], [2, 8, 8]])
-    os.close(descriptor)
 
 
 # The port

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from testcases.journal_writer import Data, Flush, Parity, meta_block
+from testcases.journal_writer import Data, Flush, Parity, meta_block, stripe_map
 from testcases.unit.checked_arrays import (
     check,
     named,
@@ -14,6 +14,7 @@ from testcases.unit.checked_arrays import (
     with_three_stripes,
 )
 from testcases.unit.written_arrays import SEQ, WrittenArray, array_of, noise
+from tools.cli import run
 
 
 def test_another_arrays_log_is_seen_as_foreign(
@@ -96,8 +97,31 @@ def test_data_only_stripes_of_a_degraded_array_are_in_danger(
     array = with_three_stripes(WrittenArray(array_of(missing_slots=[1])))
     array.write_data_only({sectors_of(array, 64)[0]: noise(-2)})
     checked = check(capsys, array.store(tmp_path))
-    assert (checked.status, checked.names()) == (1, {"degraded", "data-only-degraded"})
+    assert (checked.status, checked.names()) == (1, {"degraded"})
+    assert "data-only-degraded" in checked.names("note")
     assert "--assemble --run" in checked.commands
+    assert "replay --out" in checked.commands
+
+
+def test_data_only_stripes_that_need_what_is_missing_are_in_danger(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of RAID-6 with two members gone: neither the other data nor the parity is all there."""
+    array = WrittenArray(array_of(6, 2, 6, missing_slots=[0, 1]))
+    homes = (stripe_map(**array.images.shape, stripe_sector=stripe) for stripe in range(0, 160, 8))
+    both = next(
+        by_device
+        for places in homes
+        if {0, 1} <= (by_device := {place.device: at for at, place in places.items()}).keys()
+    )
+    array.write_data_only({both[0]: noise(-2)})
+    paths = array.store(tmp_path)
+    checked = check(capsys, paths)
+    assert "data-only-degraded" in checked.names("danger")
+    assert "assembly was seen never to end" in checked.said["journal"]["recovery"]["failure"]
+    assert "replay --out" not in checked.commands, "that cannot tell either"
+    status = run(["replay", "--dry-run", *map(str, paths)])
+    assert (status, capsys.readouterr().out) == (2, "")
 
 
 @pytest.mark.parametrize(("cache", "matters"), [("17", True), ("256", False)])

@@ -110,15 +110,15 @@ def test_another_array_s_data_and_another_place_s_are_foreign() -> None:
 @pytest.mark.parametrize(("level", "disks"), [(Level.RAID4, 3), (Level.RAID5, 4), (Level.RAID6, 5)])
 def test_parity_of_every_stripe_that_was_written_to_is_judged(level: Level, disks: int) -> None:
     array = Written(level, disks).put(1).put(2).put(3).with_parity()
-    pages = Promises(WORKLOAD, TRACE, array.geometry).pages
-    assert {0, 8, 64} < set(pages), "and what is beside them in the same stripes"
-    assert judge_redundancy(array.members, pages).findings == ()
+    promises = Promises(WORKLOAD, TRACE, array.geometry)
+    assert {0, 8, 64} < set(promises.pages), "and what is beside them in the same stripes"
+    assert judge_redundancy(array.members, promises.stripes).findings == ()
     row = array.geometry.row_at(StripeSector(8))
     for name, device in (("P", row.pd_idx), ("Q", row.qd_idx)):
         if device is not None:
             content = array.contents[device]
             old = content.read((DATA_OFFSET + 8) * 512 + 5, 1)
             content.write((DATA_OFFSET + 8) * 512 + 5, bytes([old[0] ^ 1]))
-            findings = judge_redundancy(array.members, pages).findings
+            findings = judge_redundancy(array.members, promises.stripes).findings
             assert [f.what for f in findings] == [f"{name} of stripe 8 is not its parity"]
             content.write((DATA_OFFSET + 8) * 512 + 5, old)

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.campaign.explore_store import ClassRecord, StateRecord, opened_store
+from harness.campaign.exploring.store import (
+    ChildRecord,
+    ClassRecord,
+    RecordingRecord,
+    StateRecord,
+    opened_store,
+)
 from harness.verdict.verdict import Finding, Judgement, Outcome, Verdict, verdict_of
 
 GREEN = verdict_of((Judgement("alive", ("it is",)),))
@@ -18,22 +24,23 @@ RED = verdict_of(
 
 def state(number: int, verdict: Verdict = GREEN, identity: bytes = b"a") -> StateRecord:
     return StateRecord(
-        number=number, cut=100 + number, lost_writes=1, torn_writes=0, identity=identity,
-        verdict=verdict,
+        number=number, recording=0, cut=100 + number, lost_writes=1, torn_writes=0,
+        identity=identity, verdict=verdict,
     )  # fmt: skip
 
 
 def test_states_and_classes_come_back(tmp_path: Path) -> None:
     with opened_store(tmp_path / "s") as store:
         store.add_states([state(0), state(1, RED, b"b"), state(2)])
-        store.add_class(ClassRecord(identity=b"b", leader=1, verdict=RED, seconds=0.5))
+        record = ClassRecord(identity=b"b", leader=1, verdict=RED, seconds=0.5)
+        store.add_class(record, complete=True)
         store.note({"finished": "no"})
         store.note({"finished": "yes"})
     with opened_store(tmp_path / "s") as store:
         assert store.known_states() == {0, 1, 2}
         assert store.known_classes() == {b"b"}
-        assert store.states_of_classes() == {b"a": 2, b"b": 1}
-        assert list(store.red_states()) == [(1, b"b", RED)]
+        assert [record.identity for record in store.state_records()] == [b"a", b"b", b"a"]
+        assert list(store.state_records(red=True)) == [state(1, RED, b"b")]
         (record,) = store.class_records()
         assert (record.verdict, record.leader, record.seconds) == (RED, 1, 0.5)
         assert record.verdict.outcome is Outcome.DIFFERS
@@ -45,4 +52,26 @@ def test_a_state_that_is_written_twice_counts_once(tmp_path: Path) -> None:
         store.add_states([state(0)])
         store.add_states([state(0, RED), state(1)])
         assert store.known_states() == {0, 1}
-        assert [number for number, _, _ in store.red_states()] == [0]
+        assert [record.number for record in store.state_records(red=True)] == [0]
+
+
+def test_a_class_is_known_once_the_crash_states_of_its_recovery_are_there(tmp_path: Path) -> None:
+    record = ClassRecord(identity=b"a", leader=0, verdict=GREEN, seconds=0.1)
+    child = ChildRecord(parent=0, number=3, cut=9, identity=b"c", verdict=RED)
+    with opened_store(tmp_path / "s") as store:
+        store.add_class(record, complete=False)
+        assert store.known_classes() == set(), "killed here, it is recovered again"
+        store.add_children(b"a", [child])
+        assert store.known_classes() == {b"a"}
+        assert list(store.child_records()) == [child]
+        assert list(store.class_records()) == [record]
+
+
+def test_recordings_come_back_in_order(tmp_path: Path) -> None:
+    records = [
+        RecordingRecord(number=n, name=f"seed {n}", events=n, writes=1, verdict=RED) for n in (1, 0)
+    ]
+    with opened_store(tmp_path / "s") as store:
+        for record in records:
+            store.add_recording(record)
+        assert store.recordings() == records[::-1]

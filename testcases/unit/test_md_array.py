@@ -9,10 +9,11 @@ from typing import Any, cast
 
 import pytest
 
+from harness.crash.workload import JournalMode
 from harness.errors import CommandFailed, HarnessError
 from harness.hosts.host import CommandResult
 from harness.md import array as md
-from harness.md.shape import KIB, MIB, JournalMode, Shape
+from harness.md.shape import KIB, MIB, Shape
 from harness.recovery.layout import LAYOUTS, Level
 
 SYSFS = "/sys/block/md0/md"

@@ -13,7 +13,7 @@ from harness.ondisk.superblock import (
     differing_fields,
     with_roles_after_assembly,
 )
-from harness.recovery.members import no_longer_members
+from harness.recovery.members import no_longer_members, stale_members
 from harness.storage.images import read_superblocks
 from testcases.unit.written_arrays import WrittenArray, array_of
 
@@ -53,16 +53,18 @@ def test_the_freshest_table_decides_though_only_one_device_has_it(tmp_path: Path
     assert no_longer_members(found) == ("member1",)
 
 
-def test_a_journal_is_never_left_behind_as_a_member(tmp_path: Path) -> None:
+def test_a_stale_journal_is_left_behind_as_a_member_is(tmp_path: Path) -> None:
     found = superblocks(tmp_path)
     found["journal"] = replace(found["journal"], events=1)
-    assert no_longer_members(found) == ()
+    assert no_longer_members(found) == ("journal",)
+    assert stale_members(found) == (), "it is no member"
 
 
 def test_a_faulty_device_that_stays_behind_becomes_a_spare_in_the_table(tmp_path: Path) -> None:
     found = superblocks(tmp_path, 1)
     before = found["member0"]
-    after = with_roles_after_assembly(before, before)
+    there = {each.dev_number for name, each in found.items() if name != "member1"}
+    after = with_roles_after_assembly(before, before, there)
     assert before.roles[1] == ROLE_FAULTY
     wanted = tuple(ROLE_SPARE if role == ROLE_FAULTY else role for role in before.roles)
     assert struct.unpack_from(f"<{len(wanted)}H", after, 256) == wanted
@@ -70,12 +72,17 @@ def test_a_faulty_device_that_stays_behind_becomes_a_spare_in_the_table(tmp_path
 
 
 def test_nothing_changes_in_the_table_of_a_whole_array(tmp_path: Path) -> None:
-    before = superblocks(tmp_path)["journal"]
-    assert with_roles_after_assembly(before, before) == before.raw
+    found = superblocks(tmp_path)
+    before, there = found["journal"], {each.dev_number for each in found.values()}
+    assert with_roles_after_assembly(before, before, there) == before.raw
+    left = found["member1"].dev_number
+    after = with_roles_after_assembly(before, before, there - {left})
+    assert struct.unpack_from("<H", after, 256 + 2 * left) == (ROLE_SPARE,), "a stale one as well"
 
 
 def test_every_device_gets_the_table_of_the_newest(tmp_path: Path) -> None:
     whole, degraded = superblocks(tmp_path / "a"), superblocks(tmp_path / "b", 1)
-    after = with_roles_after_assembly(whole["member0"], degraded["member2"])
-    wanted = with_roles_after_assembly(degraded["member0"], degraded["member2"])
+    there = {each.dev_number for each in degraded.values()}
+    after = with_roles_after_assembly(whole["member0"], degraded["member2"], there)
+    wanted = with_roles_after_assembly(degraded["member0"], degraded["member2"], there)
     assert differing_fields(after, wanted) == ("sb_csum",)

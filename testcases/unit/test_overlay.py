@@ -88,13 +88,27 @@ def test_writes_of_a_state_are_told_apart_by_the_mark(tmp_path: Path) -> None:
 
     events: list[Event] = [
         Mark(1, "state 3"), issue(2), issue(3, Operation.FLUSH), issue(4), Mark(5, "settled 3"),
-        issue(6), Mark(7, "over 3"),
+        issue(6), Mark(7, "over 3"), Mark(8, "back 3"), issue(9), Mark(10, "settled-again 3"),
+        issue(11), Mark(12, "back 3"), issue(13),
     ]  # fmt: skip
     header = encode_header([TraceDisk("one", SIZE, Cache.WRITE_BACK, 512)])
     trace = header + b"".join(encode_event(event) for event in events)
     (tmp_path / "3.mdjtrace").write_bytes(trace)
     assert bank.was_begun(3)
-    writes = bank.take_writes(3)
-    assert [issue.sequence for issue in writes.settled] == [2, 4]
-    assert [issue.sequence for issue in writes.later] == [6]
+    traced = bank.take_trace(3)
+    assert [issue.sequence for issue in traced.writes] == [2, 4]
+    assert [event.sequence for event in traced.recovery] == [2, 3, 4]
+    assert [issue.sequence for issue in traced.writes_of_second] == [9]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_kept_comes_back_as_often_as_wanted() -> None:
+    overlay = Overlay(lambda _, length: bytes(length))
+    overlay.write(0, b"recovered")
+    overlay.keep()
+    for text in (b"degraded", b"again"):
+        overlay.write(4, text)
+        overlay.back()
+        assert overlay.read(0, 12) == b"recovered\0\0\0"
+    overlay.forget()
+    assert overlay.read(0, 12) == bytes(12)

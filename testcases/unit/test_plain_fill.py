@@ -11,7 +11,7 @@ import pytest
 
 from harness.crash.pattern import Fill, Stamp, describe_sector, read_stamp, sector_content
 from harness.crash.pattern import write_content as content_of
-from kvm_images.guest import agent
+from kvm_images.guest.working import work
 
 PLAIN = Stamp(9, 3, 77, Fill.PLAIN)
 
@@ -61,7 +61,8 @@ def test_the_agent_writes_what_it_is_told(tmp_path: Path) -> None:
     path = tmp_path / "array"
     path.write_bytes(bytes(64 * 512))
     descriptor = os.open(path, os.O_RDWR)
-    agent._write_at_once(descriptor, 9, [[1, 8, 8]], Fill.PLAIN)
+    step = {"do": "write", "writes": [[1, 8, 8, "data", 0]]}
+    work(descriptor, [step], print, seed=9, fill=Fill.PLAIN, last=0, deadline_s=60)
     os.close(descriptor)
     written = path.read_bytes()[8 * 512 : 16 * 512]
     assert written == content_of(seed=9, write=1, sector=8, sectors=8, fill=Fill.PLAIN)

@@ -10,9 +10,9 @@ import pytest
 from harness.campaign.crash import CutChoice, array_uuid
 from harness.campaign.steps import steps_for_agent
 from harness.crash.trace import Cache
-from harness.crash.workload import FlushStep, Write, WriteStep
+from harness.crash.workload import FlushStep, JournalMode, Write, WriteStep
 from harness.errors import EXIT_MISUSE, BadInput
-from harness.md.shape import KIB, MIB, JournalMode, Shape, build_shape
+from harness.md.shape import KIB, MIB, Shape, build_shape
 from harness.ondisk.units import ArraySector
 from harness.recovery.layout import LAYOUTS, Level
 
@@ -179,5 +179,6 @@ def test_a_seed_gives_its_own_array_uuid_as_mdadm_takes_it() -> None:
 def test_every_step_reaches_the_agent_in_its_order() -> None:
     writes = (Write(1, ArraySector(8), 16), Write(2, ArraySector(0), 8))
     assert steps_for_agent([WriteStep(writes), FlushStep(), FlushStep()]) == [
-        {"do": "write", "writes": [[1, 8, 16], [2, 0, 8]]}, {"do": "flush"}, {"do": "flush"},
+        {"do": "write", "writes": [[1, 8, 16, "data", 0], [2, 0, 8, "data", 0]]},
+        {"do": "flush"}, {"do": "flush"},
     ]  # fmt: skip

@@ -9,21 +9,24 @@ from pathlib import Path
 
 import pytest
 
-from harness.campaign.known_issues import KNOWN_ISSUES, read_known_issues
+from harness.campaign.known_issues import KNOWN_ISSUES, known_issues_of, read_known_issues
 from harness.errors import EXIT_AGREES, EXIT_DIFFERS, EXIT_LOST
 from harness.hosts.host import CommandResult
-from harness.verdict.known import KnownIssue, with_known_issues
+from harness.verdict.known import KernelRange, KnownIssue, unseen_issues, with_known_issues
 from harness.verdict.verdict import Finding, Judgement, Outcome, Verdict, verdict_of
 
 STALE = "mdadm: Not safe to assemble with missing or stale journal device, consider --force."
 ONE_AHEAD = {"journal_events_ahead": 1, "member_events_apart": 0}
-KEYS = {"name", "oracle", "says", "facts", "reason"}
+KEYS = {"name", "oracle", "says", "facts", "kernels", "expected", "reason"}
+EVERY_KERNEL = (KernelRange(None, None),)
 
 ISSUE = KnownIssue(
     name="one-ahead",
     oracle="available",
     says=re.compile("stale journal"),
     facts=ONE_AHEAD,
+    kernels=EVERY_KERNEL,
+    expected={"mode": "write-back"},
     reason="mdadm takes it for a spare",
 )
 EXPLAINED = Finding("available", f"`mdadm` ended with 1: {STALE}", facts=ONE_AHEAD)
@@ -186,7 +189,7 @@ def entries() -> list[dict[str, object]]:
 
 @pytest.mark.parametrize("entry", entries(), ids=lambda entry: str(entry["name"]))
 def test_every_listed_issue_has_all_keys_and_a_reason(entry: dict[str, object]) -> None:
-    assert set(entry) == KEYS
+    assert set(entry) - {"reference"} == KEYS
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)+", str(entry["name"])), "ids are words"
     assert len(str(entry["reason"]).split()) >= 20, "a reason says what was found out"
     assert isinstance(entry["facts"], dict)
@@ -241,9 +244,47 @@ def test_mdadms_refusal_one_event_ahead_is_known_as_the_judge_words_it() -> None
 def test_an_entry_without_one_of_its_keys_is_not_read(tmp_path: Path, missing: str) -> None:
     lines = {
         "name": '"a-b"', "oracle": '"available"', "says": '"x"', "facts": "{}", "reason": '"y"',
+        "kernels": '[".."]', "expected": "{}",
     }  # fmt: skip
     del lines[missing]
     path = tmp_path / "issues.toml"
     path.write_text("[[issue]]\n" + "".join(f"{key} = {text}\n" for key, text in lines.items()))
     with pytest.raises(KeyError, match=missing):
         read_known_issues(path)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "known"),
+    [
+        ("6.1.191-1", False), ("6.1.192-2", True), ("6.12.117", True), ("6.12.118", False),
+        ("7.2~rc1", False), ("7.3~rc7-1", True), ("8.0", True),
+    ],
+)  # fmt: skip
+def test_an_issue_is_known_on_the_kernels_that_have_it(
+    tmp_path: Path, kernel: str, known: bool
+) -> None:
+    path = tmp_path / "issues.toml"
+    path.write_text(
+        '[[issue]]\nname = "a-b"\noracle = "available"\nsays = "stale"\nfacts = {}\nreason = "y"\n'
+        'kernels = ["6.1.192..6.12.117", "7.3.."]\nexpected = {}\n'
+    )
+    outcome = known_issues_of(kernel, path).apply(differing(EXPLAINED)).outcome
+    assert outcome is (Outcome.KNOWN if known else Outcome.DIFFERS)
+
+
+def test_a_range_without_dots_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "issues.toml"
+    path.write_text(
+        '[[issue]]\nname = "a-b"\noracle = "x"\nsays = "y"\nfacts = {}\nreason = "y"\n'
+        'kernels = ["6.1"]\nexpected = {}\n'
+    )
+    with pytest.raises(ValueError, match=r"kernels '6.1': wanted FIRST..LAST"):
+        read_known_issues(path)
+
+
+def test_what_was_to_be_seen_and_was_not_is_told() -> None:
+    other = replace(ISSUE, name="not-to-be-waited-for", expected={})
+    shape = {"mode": "write-back", "level": "5"}
+    assert unseen_issues([ISSUE, other], shape, []) == ["one-ahead"]
+    assert unseen_issues([ISSUE, other], shape, ["one-ahead"]) == []
+    assert unseen_issues([ISSUE, other], {"mode": "write-through"}, []) == []

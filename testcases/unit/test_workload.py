@@ -16,9 +16,17 @@ from harness.crash.pattern import (
     write_content,
 )
 from harness.crash.trace import Cache
-from harness.crash.workload import Area, FlushStep, Workload, Write, WriteStep, random_workload
+from harness.crash.workload import (
+    Area,
+    FlushStep,
+    JournalMode,
+    Workload,
+    Write,
+    WriteStep,
+    random_workload,
+)
 from harness.errors import BadInput
-from harness.md.shape import KIB, JournalMode, Shape, build_shape
+from harness.md.shape import KIB, Shape, build_shape
 from harness.recovery.geometry import Geometry
 from harness.recovery.layout import LAYOUTS, Level
 

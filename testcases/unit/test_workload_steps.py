@@ -13,20 +13,25 @@ from harness.campaign.steps import run_workload
 from harness.crash.pattern import Fill
 from harness.crash.workload import (
     Area,
+    FailJournal,
     FailMember,
     FlushStep,
+    JournalMode,
+    Restart,
     Step,
     StopArray,
+    SwitchMode,
     Workload,
     Write,
     WriteStep,
     random_workload,
 )
-from harness.errors import CommandFailed
+from harness.errors import CommandFailed, StepHangs
 from harness.hosts.host import CommandResult
 from harness.md import array as md
 from harness.ondisk.units import ArraySector
 from harness.storage.disk_server import DiskServer
+from harness.verdict.durability import JOURNAL_FAILED
 from harness.vm.guest import Guest
 
 NODES = md.Nodes(("/dev/vda", "/dev/vdc", "/dev/vdb"), "/dev/vdd")
@@ -43,6 +48,8 @@ class FakeGuest:
     def __init__(self, status: int | None = 0) -> None:
         self.asked: list[tuple[str, Any]] = []
         self._status = status
+        self.failed: list[int] = []
+        self.hung = ""
 
     def call(self, verb: str, **arguments: Any) -> Any:
         """Answer as the agent does."""
@@ -51,7 +58,12 @@ class FakeGuest:
             return {}
         self.asked.append((verb, arguments))
         numbers = [row[0] for step in arguments["steps"] for row in step.get("writes", ())]
-        return {"last": max([arguments["last"], *numbers])}
+        last = max([arguments["last"], *numbers])
+        return {"last": last, "failed": self.failed, "hung": self.hung}
+
+    def write_text(self, path: str, text: str) -> None:
+        """Write nothing."""
+        self.asked.append(("write", (path, text)))
 
     def run(self, argv: Sequence[str], **_: Any) -> CommandResult:
         """End as it was told to."""
@@ -60,7 +72,10 @@ class FakeGuest:
 
 
 def asked(*steps: Step, fill: Fill = Fill.STREAM, status: int | None = 0) -> list[tuple[str, Any]]:
-    guest = FakeGuest(status)
+    return asked_of(FakeGuest(status), *steps, fill=fill)
+
+
+def asked_of(guest: FakeGuest, *steps: Step, fill: Fill = Fill.STREAM) -> list[tuple[str, Any]]:
     server = DiskServer(Path("nbd"), Path("trace"), 1)
     lab = Session(cast("Guest", guest), server, NODES, "/dev/vde")
     run_workload(lab, Workload(7, steps, fill))
@@ -109,8 +124,49 @@ def test_an_array_is_stopped_with_mdadm() -> None:
 @pytest.mark.parametrize("status", [1, None], ids=["refused", "hangs"])
 @pytest.mark.parametrize("step", [FAIL, StopArray()], ids=["fail", "stop"])
 def test_a_step_that_mdadm_cannot_do_ends_the_recording(step: Step, status: int | None) -> None:
-    with pytest.raises(CommandFailed, match="mdadm"):
+    with pytest.raises((CommandFailed, StepHangs), match="mdadm"):
         asked(step, status=status)
+
+
+def test_a_mode_is_switched_in_sysfs_and_marked() -> None:
+    guest = FakeGuest()
+    asked_of(guest, SwitchMode(JournalMode.WRITE_BACK))
+    assert guest.asked == [
+        ("write", ("/sys/block/md0/md/journal_mode", "write-back")),
+        ("mark", "journal_mode write-back"),
+    ]
+
+
+def test_a_journal_that_fails_is_marked_before_it_does() -> None:
+    found = asked(FailJournal())
+    assert found == [
+        ("mark", JOURNAL_FAILED),
+        ("run", ("/sbin/mdadm", "/dev/md0", "--fail", "/dev/vdd")),
+        ("mark", "the journal has failed"),
+    ]
+
+
+def test_a_restart_assembles_what_has_not_failed() -> None:
+    found = asked(FAIL, Restart())
+    assert [argument for verb, argument in found if verb == "run"] == [
+        FAILS, STOPS, ("/sbin/mdadm", "--assemble", "/dev/md0", "/dev/vda", "/dev/vdb", "/dev/vdd"),
+    ]  # fmt: skip
+    assert found[-1] == ("mark", "stopped and assembled")
+
+
+def test_a_write_may_fail_once_the_journal_has() -> None:
+    guest = FakeGuest()
+    guest.failed = [2]
+    with pytest.raises(CommandFailed, match="write 2 of the workload failed"):
+        asked_of(guest, write(2))
+    asked_of(guest, FailJournal(), write(2))
+
+
+def test_a_step_that_hangs_is_told_with_its_stacks() -> None:
+    guest = FakeGuest()
+    guest.hung = "the request:\nr5l_write_stripe"
+    with pytest.raises(StepHangs, match="r5l_write_stripe"):
+        asked_of(guest, write(1))
 
 
 # Fills

@@ -1,4 +1,4 @@
-"""Guests that recover crash states side by side, each fed by a thread of its own."""
+"""Guests that work off jobs side by side, each fed by a thread of its own."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
-from harness.campaign.batch import BankGuest, RecoveredState, StateToRecover, bank_guest
+from harness.campaign.exploring.batch import BankGuest, RecoveredState, StateToRecover, bank_guest
 from harness.campaign.lab import GuestImage, Say
 from harness.md.shape import Shape
 from harness.verdict.predicted_state import PredictedState
@@ -20,19 +21,29 @@ from harness.verdict.verdict import Verdict
 AT_ONCE = 12  # states in one request to a guest
 
 
+class Done(Protocol):
+    """What a guest made of a job."""
+
+    @property
+    def ends_the_guest(self) -> bool:
+        """Whether the guest is of no use any more: the next job gets another one."""
+
+
+JobT = TypeVar("JobT")
+DoneT = TypeVar("DoneT", bound=Done)
+# Does jobs one after another, up to the first that ends the guest; those not yielded are done anew.
+Serve = Callable[[BankGuest, Sequence[JobT]], Iterator[DoneT]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """A state for a guest, what class it leads, and who judges what becomes of it."""
 
     state: StateToRecover
+    number: int  # of the state; that within state is its name on the way through a guest
     identity: bytes
     judge: Callable[[RecoveredState], Verdict]
     predicted: PredictedState | None  # None: there is nothing to predict
-
-    @property
-    def number(self) -> int:
-        """Of the state."""
-        return self.state.number
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +55,40 @@ class Judged:
     verdict: Verdict
     seconds: float  # in the guest, its share of the request
 
+    @property
+    def ends_the_guest(self) -> bool:
+        """See `Done`."""
+        return self.done.ends_the_guest
 
-class GuestPool:
-    """Takes jobs, gives verdicts; in whatever order the guests come to them."""
 
-    def __init__(self, image: GuestImage, shape: Shape, *, guests: int, say: Say) -> None:
+def recover_and_judge(guest: BankGuest, jobs: Sequence[Job]) -> Iterator[Judged]:
+    """Have states recovered, and judge each."""
+    waiting = {job.state.number: job for job in jobs}
+    began = time.monotonic()
+    for done in guest.recover([job.state for job in jobs]):
+        job = waiting[done.number]
+        seconds = (time.monotonic() - began) / len(jobs)
+        yield Judged(job, done, job.judge(done), seconds)
+
+
+class GuestPool(Generic[JobT, DoneT]):
+    """Takes jobs, gives what became of them; in whatever order the guests come to them."""
+
+    def __init__(
+        self,
+        image: GuestImage,
+        shape: Shape,
+        serve: Serve[JobT, DoneT],
+        *,
+        guests: int,
+        say: Say,
+    ) -> None:
         self._image = image
         self._shape = shape
+        self._serve = serve
         self._say = say
-        self._jobs: queue.Queue[list[Job] | None] = queue.Queue(maxsize=2 * guests)
-        self._results: queue.SimpleQueue[Judged | BaseException | None] = queue.SimpleQueue()
+        self._jobs: queue.Queue[list[JobT] | None] = queue.Queue(maxsize=2 * guests)
+        self._results: queue.SimpleQueue[DoneT | BaseException | None] = queue.SimpleQueue()
         self._stopping = False
         self._pids: dict[int, int] = {}  # of QEMU, by thread
         self._threads = [
@@ -67,7 +102,7 @@ class GuestPool:
         for thread in self._threads:
             thread.start()
 
-    def put(self, jobs: Sequence[Job]) -> Iterator[Judged]:
+    def put(self, jobs: Sequence[JobT]) -> Iterator[DoneT]:
         """Hand jobs over; yield what has become of others while there is no room for them.
 
         Raises:
@@ -79,27 +114,17 @@ class GuestPool:
                 self._jobs.put(list(jobs), timeout=0.05)
                 return
 
-    def ready(self) -> Iterator[Judged]:
+    def ready(self) -> Iterator[DoneT]:
         """Yield what is known by now."""
         while not self._results.empty():
             if (result := self._results.get()) is not None:
                 yield _checked(result)
 
-    def finish(self) -> Iterator[Judged]:
-        """Let the guests end their work; yield what becomes of it."""
-        ending = len(self._threads)
-        to_tell = ending
-        while ending:
-            if to_tell:
-                with contextlib.suppress(queue.Full):
-                    self._jobs.put(None, timeout=0.05)
-                    to_tell -= 1
-            with contextlib.suppress(queue.Empty):
-                result = self._results.get(timeout=0.05)
-                if result is None:
-                    ending -= 1
-                else:
-                    yield _checked(result)
+    def next_ready(self) -> Iterator[DoneT]:
+        """Wait a moment for a result, and yield it."""
+        with contextlib.suppress(queue.Empty):
+            if (result := self._results.get(timeout=0.05)) is not None:
+                yield _checked(result)
 
     def stop(self) -> None:
         """End everything now; what is under way is lost."""
@@ -123,42 +148,39 @@ class GuestPool:
             while jobs is not None and not self._stopping:
                 with bank_guest(self._image, self._shape, say=self._say) as guest:
                     self._pids[number] = guest.pid
-                    jobs = self._serve(guest, jobs)
+                    jobs = self._feed(guest, jobs)
                 del self._pids[number]
         except BaseException as error:  # whatever it was, the main thread has to hear of it
             self._results.put(error)
-        finally:
-            self._results.put(None)
 
-    def _serve(self, guest: BankGuest, jobs: list[Job] | None) -> list[Job] | None:
+    def _feed(self, guest: BankGuest, jobs: list[JobT] | None) -> list[JobT] | None:
         """Do *jobs* and all that come, until there are no more (``None``).
 
         A guest that has to go leaves what it has not done, maybe nothing, to the next one.
         """
         while jobs is not None and not self._stopping:
             began = time.monotonic()
-            waiting = {job.number: job for job in jobs}
-            for done in guest.recover([job.state for job in jobs]):
-                job = waiting.pop(done.number)
-                seconds = (time.monotonic() - began) / len(jobs)
-                self._results.put(Judged(job, done, job.judge(done), seconds))
-                if done.ends_the_guest:
-                    return list(waiting.values())
+            for done, result in enumerate(self._serve(guest, jobs), start=1):
+                self._results.put(result)
+                if result.ends_the_guest:
+                    return jobs[done:]
             self.busy_s += time.monotonic() - began
             jobs = self._jobs.get()
         return jobs
 
 
-def _checked(result: Judged | BaseException) -> Judged:
+def _checked(result: DoneT | BaseException) -> DoneT:
     if isinstance(result, BaseException):
         raise result
     return result
 
 
 @contextlib.contextmanager
-def guest_pool(image: GuestImage, shape: Shape, *, guests: int, say: Say) -> Iterator[GuestPool]:
+def guest_pool(
+    image: GuestImage, shape: Shape, serve: Serve[JobT, DoneT], *, guests: int, say: Say
+) -> Iterator[GuestPool[JobT, DoneT]]:
     """Give a pool of guests; nothing of it is left afterwards, however the block ends."""
-    pool = GuestPool(image, shape, guests=guests, say=say)
+    pool = GuestPool(image, shape, serve, guests=guests, say=say)
     pool.start()
     try:
         yield pool

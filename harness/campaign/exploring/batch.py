@@ -1,22 +1,26 @@
-"""Many crash states for one restored guest, recovered one after another."""
+"""A restored guest whose disks are fed from a bank: it recovers states, or does work on them."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.campaign.judging import Recovered
-from harness.campaign.lab import GuestImage, Say, disk_caches, nodes_by_serial
+from harness.campaign.lab import GuestImage, Say, Session, disk_caches, nodes_by_serial
+from harness.campaign.recording import WORKLOAD_BEGINS, WORKLOAD_ENDS
+from harness.campaign.steps import run_workload
 from harness.crash.content import DiskContent
-from harness.crash.trace import Cache, Issue
+from harness.crash.trace import Cache, Event, Issue
+from harness.crash.workload import JournalMode, Workload
 from harness.errors import GuestLost
 from harness.hosts.host import CommandResult
+from harness.md import array as md
 from harness.md.shape import JOURNAL_NAME, Shape
 from harness.processes import temporary_folder
 from harness.storage.bank import Bank
-from harness.storage.disk_server import MARKS_EXPORT, ServedDisk, serving
+from harness.storage.disk_server import MARKS_EXPORT, DiskServer, ServedDisk, serving
 from harness.storage.images import create_image
 from harness.vm.guest import Guest
 from harness.vm.machine import GuestDisk, MachineConfig
@@ -25,6 +29,18 @@ from harness.vm.saved import restored_guest
 DEADLINE_S = 120.0  # of one request to md: a limit against a hang and no expectation
 _ANSWER_S = 60.0  # besides
 _START_DIRTY_DEGRADED = "/sys/module/md_mod/parameters/start_dirty_degraded"
+# So that md takes discards at all; the disks here do read zeroes afterwards.
+_DISCARD_SAFELY = "/sys/module/raid456/parameters/devices_handle_discard_safely"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looks:
+    """What is looked at when a state has been recovered."""
+
+    read_pages: tuple[int, ...] = ()  # of the array, to be read back
+    check_sectors: int = 0  # of each member, for md's own check
+    again: bool = False  # recover what recovery made of it
+    without: tuple[tuple[str, ...], ...] = ()  # disks to leave out, and read back once more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +51,16 @@ class StateToRecover:
     contents: Mapping[str, DiskContent]  # of every disk of the shape, by name
     assemble: tuple[str, ...]  # names of the disks to assemble
     by_mdadm: bool = False  # whether mdadm is asked, or md itself
-    read_pages: int = 0  # of the array, from its beginning, to be read back
+    looks: Looks = Looks()
+
+
+@dataclass(frozen=True, slots=True)
+class ReadBack:
+    """What an array was read as with some of its disks left out."""
+
+    without: tuple[str, ...]
+    recovered: Recovered
+    read: tuple[int, ...]  # zlib.crc32 of each page; empty where it could not be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +69,24 @@ class RecoveredState:
 
     number: int
     recovered: Recovered
-    writes: tuple[Issue, ...]  # up to where the recovery had come to rest
+    writes: tuple[Issue, ...] = ()  # up to where the recovery had come to rest
     read: tuple[int, ...] = ()  # zlib.crc32 of each page that was read back
+    mismatch_sectors: int | None = None  # by md's check
+    second: Recovered | None = None
+    writes_of_second: tuple[Issue, ...] = ()
+    degraded: tuple[ReadBack, ...] = ()
+    events: tuple[Event, ...] = field(default=(), repr=False)  # all of the recovery
     lost: str = ""  # how the guest was lost over it, if it was
 
     @property
     def ends_the_guest(self) -> bool:
         """Whether the guest is of no use any more."""
+        every = [self.recovered, *(r for r in (self.second,) if r is not None)]
+        every += [read.recovered for read in self.degraded]
         hung = any(
             command is not None and command.missed_deadline
-            for command in (self.recovered.assembled, self.recovered.stopped)
+            for recovered in every
+            for command in (recovered.assembled, recovered.stopped)
         )
         return hung or bool(self.lost)
 
@@ -61,8 +94,11 @@ class RecoveredState:
 class BankGuest:
     """A guest, and the bank that its disks are fed from."""
 
-    def __init__(self, guest: Guest, bank: Bank, nodes: Mapping[str, str]) -> None:
+    def __init__(
+        self, guest: Guest, server: DiskServer, bank: Bank, nodes: Mapping[str, str]
+    ) -> None:
         self._guest = guest
+        self._server = server
         self._bank = bank
         self._nodes = nodes
 
@@ -75,14 +111,7 @@ class BankGuest:
         """Yield what became of each state, up to the first that ends the guest."""
         for state in states:
             self._bank.add(state.number, state.contents)
-        asked = [
-            {
-                "number": state.number, "by_mdadm": state.by_mdadm,
-                "read_pages": state.read_pages,
-                "nodes": [self._nodes[name] for name in _journal_last(state.assemble)],
-            }
-            for state in states
-        ]  # fmt: skip
+        asked = [self._asked(state) for state in states]
         try:
             answer = self._guest.call(
                 "recover_states", marks=self._nodes[MARKS_EXPORT], states=asked,
@@ -92,20 +121,76 @@ class BankGuest:
             yield self._lost(states, lost)
             return
         for state, result in zip(states, answer["results"], strict=False):
-            writes = self._bank.take_writes(state.number)
-            read = tuple(result.get("read", ()))
-            done = RecoveredState(state.number, _recovered(result), writes.settled, read)
+            done = self._done(state, result)
             yield done
             if done.ends_the_guest:
                 return
+
+    def record(
+        self,
+        number: int,
+        contents: Mapping[str, DiskContent],
+        mode: JournalMode,
+        workload: Workload,
+        *,
+        last: int,
+    ) -> tuple[Event, ...]:
+        """Run a workload on an array that is put on the disks; return all that they were asked.
+
+        Raises:
+            HarnessError: as `run_workload`; also where the array does not stop afterwards. The
+                guest is then of no use any more.
+        """
+        self._bank.add(number, contents)
+        members = tuple(self._nodes[name] for name in contents if name != JOURNAL_NAME)
+        nodes = md.Nodes(members, self._nodes.get(JOURNAL_NAME))
+        marks = self._nodes[MARKS_EXPORT]
+        self._guest.call(
+            "put_state", marks=marks, number=number, nodes=nodes.every, deadline_s=DEADLINE_S,
+            answer_within_s=2 * DEADLINE_S + _ANSWER_S,
+        )  # fmt: skip
+        md.set_journal_mode(self._guest, mode)
+        self._guest.call("mark", node=marks, text=WORKLOAD_BEGINS)
+        run_workload(Session(self._guest, self._server, nodes, marks), workload, last=last)
+        self._guest.call("mark", node=marks, text=WORKLOAD_ENDS)
+        self._guest.call(
+            "put_away", marks=marks, deadline_s=DEADLINE_S, answer_within_s=DEADLINE_S + _ANSWER_S
+        )
+        return self._bank.take_trace(number).trace.events
+
+    def _asked(self, state: StateToRecover) -> dict[str, object]:
+        looks = state.looks
+        return {
+            "number": state.number, "by_mdadm": state.by_mdadm,
+            "nodes": [self._nodes[name] for name in _journal_last(state.assemble)],
+            "read_pages": looks.read_pages, "check_sectors": looks.check_sectors,
+            "again": looks.again,
+            "without": [[self._nodes[name] for name in names] for names in looks.without],
+        }  # fmt: skip
+
+    def _done(self, state: StateToRecover, result: Mapping[str, object]) -> RecoveredState:
+        traced = self._bank.take_trace(state.number)
+        second, degraded = result.get("second"), result.get("degraded", ())
+        assert isinstance(degraded, Sequence)
+        mismatches = result.get("mismatch_sectors")
+        return RecoveredState(
+            state.number, _recovered(result), traced.writes, _numbers(result.get("read", ())),
+            None if mismatches is None else int(str(mismatches)),
+            _recovered(second) if isinstance(second, Mapping) else None, traced.writes_of_second,
+            tuple(
+                ReadBack(names, _recovered(each), _numbers(each.get("read", ())))
+                for names, each in zip(state.looks.without, degraded, strict=False)
+            ),
+            traced.recovery,
+        )  # fmt: skip
 
     def _lost(self, states: Sequence[StateToRecover], lost: GuestLost) -> RecoveredState:
         """Return which state it was: the last that was begun."""
         begun = [state for state in states if self._bank.was_begun(state.number)]
         number = begun[-1].number if begun else states[0].number
         dead = CommandResult("guest", ("md", "assemble"), None, str(lost), 0.0, "see the console")
-        recovered = Recovered(dead, False, None, ())  # noqa: FBT003
-        return RecoveredState(number, recovered, (), (), str(lost))
+        recovered = Recovered(assembled=dead, settled=False, stopped=None, kernel_log=())
+        return RecoveredState(number, recovered, lost=str(lost))
 
 
 @contextlib.contextmanager
@@ -131,10 +216,11 @@ def bank_guest(image: GuestImage, shape: Shape, *, say: Say) -> Iterator[BankGue
                 console=folder / "console.log", say=say,
             ) as guest:  # fmt: skip
                 guest.call("write_file", path="/sys/kernel/rcu_expedited", text="1")
+                guest.call("write_file", path=_DISCARD_SAFELY, text="Y")
                 if not shape.journaled:
                     guest.call("write_file", path=_START_DIRTY_DEGRADED, text="1")
                 nodes = nodes_by_serial(guest, (*caches, MARKS_EXPORT))
-                yield BankGuest(guest, Bank(bank, list(caches)), nodes)
+                yield BankGuest(guest, server, Bank(bank, list(caches)), nodes)
 
 
 def _places(disks: Sequence[ServedDisk], socket: Path) -> tuple[GuestDisk, ...]:
@@ -144,6 +230,11 @@ def _places(disks: Sequence[ServedDisk], socket: Path) -> tuple[GuestDisk, ...]:
 
 def _journal_last(names: Sequence[str]) -> list[str]:
     return sorted(names, key=lambda name: name == JOURNAL_NAME)
+
+
+def _numbers(values: object) -> tuple[int, ...]:
+    assert isinstance(values, Sequence)
+    return tuple(map(int, values))
 
 
 def _recovered(result: Mapping[str, object]) -> Recovered:
@@ -160,8 +251,9 @@ def _recovered(result: Mapping[str, object]) -> Recovered:
     stop = None
     if assembled:
         took = float(str(result["seconds"])) - seconds
+        doing = str(result["doing"])
         ended = None if stack else int(not result["stopped"])
-        stop = CommandResult("guest", ("md", "stop"), ended, error, took, stack)
+        stop = CommandResult("guest", ("md", doing), ended, error, took, stack)
     lines = result["log"]
     assert isinstance(lines, list)
     return Recovered(start, bool(result["settled"]), stop, tuple(map(str, lines)))

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from harness.campaign.evidence import verdict_document
-from harness.campaign.guest_pool import Judged
-from harness.campaign.state_judging import contents_after
+from harness.campaign.exploring.guest_pool import Judged
+from harness.campaign.exploring.state_judging import contents_after
 from harness.crash.content import DiskContent
 from harness.crash.history import BLOCK_BYTES
 from harness.storage.images import create_image, naming_full_disk, opened_image
@@ -26,7 +26,8 @@ def keep_state(folder: Path, judged: Judged, sizes_bytes: Mapping[str, int]) -> 
     kinds: dict[str, Mapping[str, DiskContent]] = {"before": judged.job.state.contents}
     if (predicted := judged.job.predicted) is not None:
         kinds["predicted"] = predicted.after
-        kinds["after"] = contents_after(predicted, judged.done.writes, list(sizes_bytes))
+        writes = judged.done.writes
+        kinds["after"] = contents_after(predicted.before, writes, list(sizes_bytes))
     for kind, contents in kinds.items():
         (folder / kind).mkdir()
         for name, content in contents.items():

@@ -1,0 +1,1 @@
+"""Record once, then let the kernel recover every legal crash state, judged by all oracles."""

@@ -1,0 +1,397 @@
+"""Record, then let the kernel recover every crash state that a strategy chooses.
+
+States that recovery cannot tell apart (what it reads is equal, see ``PredictedState.identity``) are
+a class: the kernel recovers one of them, the oracles that need no kernel judge each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import shutil
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.campaign.crash import CrashOptions
+from harness.campaign.exploring.guest_pool import (
+    AT_ONCE,
+    GuestPool,
+    Job,
+    Judged,
+    guest_pool,
+    recover_and_judge,
+)
+from harness.campaign.exploring.interrupted import interruptions, same_end
+from harness.campaign.exploring.oracles import Oracles, Sampled
+from harness.campaign.exploring.recordings import (
+    NamedRecording,
+    drawn_recording,
+    sequence_recordings,
+)
+from harness.campaign.exploring.state_evidence import keep_state
+from harness.campaign.exploring.store import (
+    ITSELF,
+    SCHEMA,
+    ChildRecord,
+    ClassRecord,
+    ExploreStore,
+    RecordingRecord,
+    StateRecord,
+    opened_store,
+)
+from harness.campaign.exploring.subjects import Journaled, Looking, Subject, WithoutJournal
+from harness.campaign.exploring.trace_judging import judge_trace
+from harness.campaign.known_issues import KnownIssues
+from harness.campaign.lab import Say
+from harness.campaign.recording import Recording
+from harness.crash.strategies import (
+    FEW_SUBSETS_LOG2,
+    MOST_SUBSETS_LOG2,
+    ChosenState,
+    Strategy,
+    choose_states,
+    count_states,
+)
+from harness.crash.walk import Cut, walk
+from harness.recovery.metawise import DEFAULT_STRIPE_CACHE_SIZE
+from harness.verdict.durability import Promises
+from harness.verdict.predicted_state import Predictor
+from harness.verdict.verdict import Finding, Judgement, Outcome, Verdict, verdict_of
+
+STORE = "explore.sqlite"
+_FINISHED = "finished"
+_STATES_AT_ONCE = 100  # written down together
+_MOST_KEPT = 5  # red states of which the images are kept
+_TELL_EVERY_S = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExploreOptions:
+    """Everything that decides an exploration, but for how many guests do it."""
+
+    crash: CrashOptions
+    strategy: Strategy
+    states: int
+    oracles: Oracles = field(default_factory=Oracles)
+    lying: frozenset[str] = frozenset()  # disks whose flush does nothing
+    exhaustive: int = 0  # length of the longest sequences; 0: one drawn workload
+
+    @property
+    def key(self) -> str:
+        """What tells an exploration from others, and finds it again."""
+        crash = self.crash
+        parts = (
+            str(SCHEMA), crash.image.identity, str(crash.shape), crash.era.name, str(crash.seed),
+            str(crash.steps), str(crash.jitter_us), self.strategy.value, str(self.states),
+            str(self.oracles), str(self.exhaustive), *sorted(self.lying),
+        )  # fmt: skip
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
+
+
+@dataclass(slots=True, kw_only=True)
+class Progress:
+    """What this run has done so far."""
+
+    began: float = field(default_factory=time.monotonic)
+    looked_at: int = 0  # states
+    known_before: int = 0  # of them, from a run before
+    recovered: int = 0  # by the kernel
+    red: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explored:
+    """What an exploration came to."""
+
+    folder: Path
+    progress: Progress
+    seconds: float
+    guest_s: float
+
+
+def explore(
+    options: ExploreOptions,
+    folder: Path,
+    *,
+    guests: int,
+    issues: KnownIssues,
+    say: Say,
+    only: int | None = None,
+) -> Explored:
+    """Explore, or go on where a run before was stopped.
+
+    Args:
+        options: what to explore.
+        folder: of this exploration; what is in it is gone on with, unless it is finished.
+        guests: how many at once.
+        issues: that explain a red.
+        say: takes a line about anything slow, and about progress now and then.
+        only: the number of the one state to look at, known or not; its images are kept.
+
+    Raises:
+        HarnessError: no guest could be had; what is known by then is kept.
+    """
+    if only is None:
+        _begin_anew_if_finished(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with opened_store(folder / STORE) as store:
+        run = _Run(options, store, folder, issues, say, only)
+        guest_s = run.go(guests)
+        if only is None:
+            store.note({_FINISHED: "yes"})
+        seconds = time.monotonic() - run.progress.began
+        return Explored(folder=folder, progress=run.progress, seconds=seconds, guest_s=guest_s)
+
+
+def recordings_of(
+    options: ExploreOptions, folder: Path, *, guests: int, say: Say
+) -> Iterator[NamedRecording]:
+    """Yield what an exploration is about, recorded now or before."""
+    if options.exhaustive:
+        return sequence_recordings(
+            options.crash, options.exhaustive, folder, guests=guests, say=say
+        )
+    return iter([drawn_recording(options.crash, folder, say)])
+
+
+def predictor_of(options: ExploreOptions) -> Predictor:
+    """Return what predicts the recovery of states of any recording."""
+    crash = options.crash
+    return Predictor(crash.shape.disk_sizes, crash.era, stripe_cache_size=DEFAULT_STRIPE_CACHE_SIZE)
+
+
+def subject_of(options: ExploreOptions, recording: Recording, predictor: Predictor) -> Subject:
+    """Return how the states of a recording are looked at."""
+    looking = Looking(
+        promises=Promises(recording.workload, recording.trace, options.crash.shape.geometry),
+        sizes_bytes=options.crash.shape.disk_sizes,
+        seed=options.crash.seed, oracles=options.oracles,
+    )  # fmt: skip
+    if options.crash.shape.journaled:
+        return Journaled(looking, predictor)
+    return WithoutJournal(looking)
+
+
+def chosen_states(
+    options: ExploreOptions, recording: Recording, *, states: int
+) -> Iterator[ChosenState]:
+    """Yield the states of a recording that are looked at, numbered from 0."""
+    trace = recording.trace
+
+    def cuts() -> Iterator[Cut]:
+        return walk(trace, recording.first_event, recording.last_event, lying=options.lying)
+
+    for subsets_log2 in range(FEW_SUBSETS_LOG2, MOST_SUBSETS_LOG2 + 1):
+        counts = [count_states(cut, options.strategy, trace.disks, subsets_log2) for cut in cuts()]
+        if sum(counts) >= states:
+            break
+    return choose_states(
+        cuts(), counts, options.strategy, trace.disks, states=states,
+        seed=options.crash.seed, subsets_log2=subsets_log2,
+    )  # fmt: skip
+
+
+class _Run:
+    """One go at an exploration."""
+
+    def __init__(
+        self,
+        options: ExploreOptions,
+        store: ExploreStore,
+        folder: Path,
+        issues: KnownIssues,
+        say: Say,
+        only: int | None,
+    ) -> None:
+        self._options = options
+        self._store = store
+        self._folder = folder
+        self._issues = issues
+        self._say = say
+        self._only = only
+        self._seen = store.known_classes()
+        self._known = store.known_states()
+        self._judged_traces = {record.number for record in store.recordings()}
+        self._tickets = itertools.count()
+        self._records: list[StateRecord] = []
+        self._jobs: deque[Job] = deque()
+        self._children_of: dict[bytes, int] = {}  # jobs of recoveries' crash states: their number
+        self._in_hand = 0
+        self._predictor = predictor_of(options)
+        self._told = 0.0
+        self.progress = Progress()
+
+    def go(self, guests: int) -> float:
+        """Look at every state; return how long guests were busy."""
+        options = self._options
+        recordings = list(recordings_of(options, self._folder, guests=guests, say=self._say))
+        image, shape = options.crash.image, options.crash.shape
+        with guest_pool(image, shape, recover_and_judge, guests=guests, say=self._say) as pool:
+            try:
+                first = 0
+                for number, named in enumerate(recordings):
+                    left = options.states - first
+                    states = -(-left // (len(recordings) - number))
+                    self._judge_trace(number, named)
+                    if named.recording is not None:
+                        self._explore(pool, number, named.recording, first, states)
+                    first += states
+                while self._in_hand or self._jobs:
+                    self._hand_over(pool, least=1)
+                    self._take(pool.next_ready())
+                    self._tell()
+            finally:
+                self._write_down()
+            return pool.busy_s
+
+    def _judge_trace(self, number: int, named: NamedRecording) -> None:
+        if number in self._judged_traces:
+            return
+        recording = named.recording
+        if recording is None:
+            what = f"recording {named.name}: {named.hangs.splitlines()[0]}"
+            finding = Finding("alive", what, tuple(named.hangs.splitlines()[1:]))
+            verdict = verdict_of((Judgement("alive", ("the workload itself",), (finding,)),))
+        elif self._options.crash.shape.journaled:
+            verdict = judge_trace(recording)
+        else:
+            verdict = Verdict(Outcome.AGREES)
+        self._store.add_recording(
+            RecordingRecord(
+                number=number, name=named.name,
+                events=0 if recording is None else recording.events,
+                writes=0 if recording is None else len(recording.workload.writes),
+                verdict=self._issues.apply(verdict),
+            )
+        )  # fmt: skip
+
+    def _explore(
+        self,
+        pool: GuestPool[Job, Judged],
+        recording_number: int,
+        recording: Recording,
+        first: int,
+        states: int,
+    ) -> None:
+        if self._only is not None and not first <= self._only < first + states:
+            return
+        subject = subject_of(self._options, recording, self._predictor)
+        names = [disk.name for disk in recording.trace.disks]
+        for chosen in chosen_states(self._options, recording, states=states):
+            numbered = chosen.renumbered(first + chosen.number)
+            if self._only in (None, numbered.number):
+                self._look_at(subject, numbered, names, recording_number)
+            self._hand_over(pool, least=AT_ONCE)
+            self._take(pool.ready())
+            self._tell()
+
+    def _look_at(
+        self, subject: Subject, chosen: ChosenState, names: list[str], recording: int
+    ) -> None:
+        contents = dict(zip(names, chosen.contents(), strict=True))
+        look = subject.look_at(chosen, contents, next(self._tickets))
+        self.progress.looked_at += 1
+        if chosen.number in self._known and self._only is None:
+            self.progress.known_before += 1
+        else:
+            verdict = self._issues.apply(look.verdict)
+            self.progress.red += verdict.outcome is Outcome.DIFFERS
+            self._records.append(
+                StateRecord(
+                    number=chosen.number, recording=recording, cut=chosen.cut.sequence,
+                    verdict=verdict, lost_writes=chosen.lost_writes,
+                    torn_writes=chosen.torn_writes, identity=look.identity,
+                )
+            )  # fmt: skip
+            if len(self._records) >= _STATES_AT_ONCE:
+                self._write_down()
+        if look.job is not None and (look.identity not in self._seen or self._only is not None):
+            self._seen.add(look.identity)
+            self._jobs.append(look.job)
+
+    def _hand_over(self, pool: GuestPool[Job, Judged], *, least: int) -> None:
+        while len(self._jobs) >= least:
+            batch = [self._jobs.popleft() for _ in range(min(AT_ONCE, len(self._jobs)))]
+            self._in_hand += len(batch)
+            self._take(pool.put(batch))
+
+    def _take(self, results: Iterator[Judged]) -> None:
+        for judged in results:
+            self._in_hand -= 1
+            verdict = self._issues.apply(judged.verdict)
+            child = self._children_of.pop(judged.job.identity, ITSELF)
+            self.progress.recovered += 1
+            self.progress.red += verdict.outcome is Outcome.DIFFERS
+            red = verdict.outcome is Outcome.DIFFERS and self.progress.red <= _MOST_KEPT
+            if red or self._only is not None:
+                name = f"state-{judged.job.number}" + (f".{child}" if child != ITSELF else "")
+                keep_state(self._folder / name, judged, self._disk_sizes())
+            interrupt = child == ITSELF and self._is_interrupted(judged)
+            self._store.add_class(
+                ClassRecord(
+                    identity=judged.job.identity, leader=judged.job.number, child=child,
+                    verdict=verdict, seconds=judged.seconds,
+                ),
+                complete=not interrupt,
+            )  # fmt: skip
+            if interrupt:
+                self._look_at_children(judged)
+
+    def _is_interrupted(self, judged: Judged) -> bool:
+        """Whether the crash states of this recovery are looked at."""
+        options = self._options
+        agrees = judged.verdict.outcome is Outcome.AGREES
+        return (
+            agrees and judged.job.predicted is not None
+            and options.oracles.look_at(
+                Sampled.INTERRUPTED, seed=options.crash.seed, number=judged.job.number
+            )
+        )  # fmt: skip
+
+    def _look_at_children(self, judged: Judged) -> None:
+        """Enumerate the crash states of a recovery; those that are new are for the kernel."""
+        options = self._options
+        records = []
+        for state in interruptions(judged, self._disk_sizes(), options):
+            verdict = self._issues.apply(same_end(judged, state))
+            self.progress.red += verdict.outcome is Outcome.DIFFERS
+            records.append(
+                ChildRecord(
+                    parent=judged.job.number, number=state.chosen.number,
+                    cut=state.chosen.cut.sequence, identity=state.identity, verdict=verdict,
+                )
+            )  # fmt: skip
+            if state.identity not in self._seen:
+                self._seen.add(state.identity)
+                self._children_of[state.identity] = state.chosen.number
+                self._jobs.append(state.job(next(self._tickets)))
+        self._store.add_children(judged.job.identity, records)
+
+    def _disk_sizes(self) -> dict[str, int]:
+        return self._options.crash.shape.disk_sizes
+
+    def _write_down(self) -> None:
+        self._store.add_states(self._records)
+        self._records = []
+
+    def _tell(self) -> None:
+        progress, now = self.progress, time.monotonic()
+        if now - self._told > _TELL_EVERY_S:
+            self._told = now
+            rate = progress.recovered / (now - progress.began)
+            self._say(
+                f"{progress.looked_at} of {self._options.states} states looked at,"
+                f" {progress.recovered} recovered by the kernel ({rate:.1f} a second),"
+                f" {self._in_hand + len(self._jobs)} waiting, {progress.red} red"
+            )
+
+
+def _begin_anew_if_finished(folder: Path) -> None:
+    if (folder / STORE).exists():
+        with opened_store(folder / STORE) as store:
+            finished = store.fact(_FINISHED) is not None
+        if finished:
+            shutil.rmtree(folder)

@@ -1,0 +1,214 @@
+"""What an exploration is about: one recording of a drawn workload, or one of every short sequence.
+
+Recordings are written down as they come, and read when an exploration goes on.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.campaign.crash import CrashOptions, area_of, record, workload_of
+from harness.campaign.evidence import Evidence
+from harness.campaign.exploring.batch import BankGuest
+from harness.campaign.exploring.guest_pool import guest_pool
+from harness.campaign.lab import Say
+from harness.campaign.recording import Recording, recording_of
+from harness.crash.base import on_top_of
+from harness.crash.content import DiskContent
+from harness.crash.sequences import (
+    OperationSequence,
+    all_sequences,
+    prelude,
+    workload_of_sequence,
+)
+from harness.crash.trace import Issue, Trace, decode, encode_event, encode_header
+from harness.crash.workload import StopArray, Workload
+from harness.errors import HarnessError
+from harness.processes import temporary_folder
+from harness.storage.atomic import replacing
+from harness.storage.images import naming_full_disk
+
+TRACE = "trace.mdjtrace"
+_SEQUENCES = "sequences"
+_BASE = "base.mdjtrace"
+_HANGS = ".hangs"
+_AT_ONCE = 4  # sequences handed to a guest
+_PROMISED = "flushed 1"  # the prelude's only write
+
+
+@dataclass(frozen=True, slots=True)
+class NamedRecording:
+    """A recording; *hangs* says where the workload hung, and then there is none."""
+
+    name: str
+    recording: Recording | None
+    hangs: str = ""
+    sequence: OperationSequence | None = None
+
+
+def drawn_recording(options: CrashOptions, folder: Path, say: Say) -> NamedRecording:
+    """Record the workload that the options draw, or read what was recorded before."""
+    path = folder / TRACE
+    name = f"seed {options.seed}"
+    if not path.exists():
+        with temporary_folder(prefix=".recording-", parent=folder) as place:
+            evidence = Evidence(place)
+            record(options, evidence, say=say)
+            evidence.path(TRACE).rename(path)
+    trace = decode(path.read_bytes())
+    return NamedRecording(name, recording_of(workload_of(options), trace))
+
+
+def sequence_recordings(
+    options: CrashOptions, length: int, folder: Path, *, guests: int, say: Say
+) -> Iterator[NamedRecording]:
+    """Yield the recording of every sequence, in order; those not there yet are made first.
+
+    Args:
+        options: of the array, and the seed.
+        length: of the longest sequences.
+        folder: of the exploration.
+        guests: how many record at once.
+        say: takes a line about anything slow.
+    """
+    place = folder / _SEQUENCES
+    place.mkdir(exist_ok=True)
+    every = list(all_sequences(length, seed=options.seed))
+    base = _base(options, folder, say)
+    missing = [
+        _SequenceJob(number, sequence, place)
+        for number, sequence in enumerate(every)
+        if not (_path(place, number).exists() or _hang_path(place, number).exists())
+    ]
+    if missing:
+        _record_all(options, base, missing, guests=guests, say=say)
+    for number, sequence in enumerate(every):
+        yield _read_sequence(options, sequence, place, number)
+
+
+def contents_at_end(trace: Trace) -> dict[str, DiskContent]:
+    """Return what each disk of a trace holds when all of it has happened."""
+    contents = [DiskContent() for _ in trace.disks]
+    for event in trace.events:
+        if isinstance(event, Issue):
+            contents[event.disk].take(event)
+    return {disk.name: content for disk, content in zip(trace.disks, contents, strict=True)}
+
+
+def whole_workload(options: CrashOptions, sequence: OperationSequence) -> Workload:
+    """Return what led to a sequence's disks: the prelude, and its own steps."""
+    area = area_of(options)
+    before = prelude(area, seed=options.seed)
+    steps = workload_of_sequence(sequence, area, seed=options.seed).steps
+    return Workload(options.seed, (*before.steps, *steps))
+
+
+@dataclass(frozen=True, slots=True)
+class _SequenceJob:
+    number: int
+    sequence: OperationSequence
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class _SequenceDone:
+    job: _SequenceJob
+    ends_the_guest: bool
+
+
+def record_on(
+    guest: BankGuest,
+    number: int,
+    base: Trace,
+    sequence: OperationSequence,
+    workload: Workload,
+) -> Trace:
+    """Record a workload on the array that *base* ends with; return the trace from empty disks on.
+
+    Raises:
+        HarnessError: see `BankGuest.record`.
+    """
+    contents = contents_at_end(base)
+    events = guest.record(number, contents, sequence.mode, workload, last=1)
+    return on_top_of(list(contents.values()), base.disks, events, marks=[_PROMISED])
+
+
+def _record_all(
+    options: CrashOptions, base: Trace, jobs: Sequence[_SequenceJob], *, guests: int, say: Say
+) -> None:
+    serve = functools.partial(_serve, options, base)
+    done = 0
+
+    def take(results: Iterator[_SequenceDone]) -> None:
+        nonlocal done
+        for _ in results:
+            done += 1
+            if done % 50 == 0:
+                say(f"{done} of {len(jobs)} sequences recorded")
+
+    say(f"recording {len(jobs)} sequences")
+    with guest_pool(options.image, options.shape, serve, guests=guests, say=say) as pool:
+        for first in range(0, len(jobs), _AT_ONCE):
+            take(pool.put(jobs[first : first + _AT_ONCE]))
+        while done < len(jobs):
+            take(pool.next_ready())
+
+
+def _serve(
+    options: CrashOptions, base: Trace, guest: BankGuest, jobs: Sequence[_SequenceJob]
+) -> Iterator[_SequenceDone]:
+    for job in jobs:
+        workload = workload_of_sequence(job.sequence, area_of(options), seed=options.seed)
+        try:
+            trace = record_on(guest, job.number, base, job.sequence, workload)
+        except HarnessError as failed:
+            with (
+                naming_full_disk(job.folder),
+                replacing(_hang_path(job.folder, job.number)) as temporary,
+            ):
+                temporary.write_text(str(failed))
+            yield _SequenceDone(job, ends_the_guest=True)
+            return
+        _write_trace(_path(job.folder, job.number), trace)
+        yield _SequenceDone(job, ends_the_guest=False)
+
+
+def _read_sequence(
+    options: CrashOptions, sequence: OperationSequence, place: Path, number: int
+) -> NamedRecording:
+    if (hang := _hang_path(place, number)).exists():
+        return NamedRecording(str(sequence), None, hang.read_text(), sequence)
+    trace = decode(_path(place, number).read_bytes())
+    recording = recording_of(whole_workload(options, sequence), trace)
+    return NamedRecording(str(sequence), recording, sequence=sequence)
+
+
+def _base(options: CrashOptions, folder: Path, say: Say) -> Trace:
+    """Return the trace of an array that was made, written to and stopped."""
+    path = folder / _BASE
+    if not path.exists():
+        with temporary_folder(prefix=".recording-", parent=folder) as place:
+            evidence = Evidence(place)
+            before = prelude(area_of(options), seed=options.seed)
+            steps = (*before.steps, StopArray())
+            record(options, evidence, say=say, workload=Workload(options.seed, steps))
+            evidence.path(TRACE).rename(path)
+    return decode(path.read_bytes())
+
+
+def _write_trace(path: Path, trace: Trace) -> None:
+    with naming_full_disk(path.parent), replacing(path) as temporary:
+        temporary.write_bytes(
+            encode_header(trace.disks) + b"".join(map(encode_event, trace.events))
+        )
+
+
+def _path(place: Path, number: int) -> Path:
+    return place / f"{number:05}.mdjtrace"
+
+
+def _hang_path(place: Path, number: int) -> Path:
+    return place / f"{number:05}{_HANGS}"

@@ -1,0 +1,107 @@
+"""Write to an array as a workload says, each step marked in the trace.
+
+Part of the guest's agent, on the standard library alone.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import functools
+import mmap
+import os
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from harness.crash.pattern import Fill, write_content
+from kvm_images.guest.waiting import Hung, do_at_once
+
+SECTOR_BYTES = 512
+# linux/fs.h
+BLKDISCARD = 0x1277
+BLKZEROOUT = 0x127F
+
+Answer = dict[str, Any]
+Mark = Callable[[str], object]
+
+
+def work(
+    descriptor: int,
+    steps: Sequence[Answer],
+    mark: Mark,
+    *,
+    seed: int,
+    fill: Fill,
+    last: int,
+    deadline_s: float,
+) -> Answer:
+    """Do the steps one after another; see `agent.workload`.
+
+    Returns:
+        ``last``, the last write; ``failed``: numbers of the bursts' last writes that ended with
+        an error; ``hung``: stacks, where a step did not end before its deadline.
+    """
+    failed: list[int] = []
+    try:
+        for step in steps:
+            acts: list[Callable[[], None]]
+            if step["do"] == "write":
+                rows = step["writes"]
+                acts = [functools.partial(_do_write, descriptor, seed, fill, *row) for row in rows]
+                done = f"completed {rows[0][0]}..{rows[-1][0]}"
+                last = rows[-1][0]
+                safe = any(row[4] for row in rows)
+            elif step["do"] == "flush":
+                acts, done, safe = [functools.partial(os.fsync, descriptor)], "", True
+            else:
+                raise ValueError(f"unknown step {step['do']!r}")
+            if errors := do_at_once(acts, deadline_s):
+                failed.append(last)
+                mark(f"failed {last}: {errno.errorcode.get(errors[0].errno or 0, errors[0].errno)}")
+                continue
+            if done:
+                mark(done)
+            if safe:
+                mark(f"flushed {last}")
+    except Hung as hung:
+        return {"last": last, "failed": failed, "hung": str(hung)}
+    return {"last": last, "failed": failed, "hung": ""}
+
+
+def write_direct(node: str, offset: int, content: bytes) -> None:
+    """Write to a device past the page cache."""
+    descriptor = os.open(node, os.O_WRONLY | os.O_DIRECT)
+    try:
+        pwrite_aligned(descriptor, offset, content)
+    finally:
+        os.close(descriptor)
+
+
+def pwrite_aligned(descriptor: int, offset: int, content: bytes, flags: int = 0) -> None:
+    """Write all of *content*, from memory that O_DIRECT takes."""
+    buffer = mmap.mmap(-1, len(content))  # whole pages
+    buffer[: len(content)] = content
+    with memoryview(buffer) as view, view[: len(content)] as part:
+        done = os.pwritev(descriptor, [part], offset, flags)
+    if done != len(content):
+        raise OSError(0, f"wrote {done} of {len(content)} bytes at {offset}")
+
+
+def _do_write(
+    descriptor: int,
+    seed: int,
+    fill: Fill,
+    number: int,
+    sector: int,
+    sectors: int,
+    kind: str,
+    fua: int,
+) -> None:
+    offset, length = sector * SECTOR_BYTES, sectors * SECTOR_BYTES
+    if kind == "data":
+        content = write_content(seed=seed, write=number, sector=sector, sectors=sectors, fill=fill)
+        pwrite_aligned(descriptor, offset, content, os.RWF_DSYNC if fua else 0)
+    else:
+        request = {"zeroes": BLKZEROOUT, "discard": BLKDISCARD}[kind]
+        fcntl.ioctl(descriptor, request, struct.pack("<QQ", offset, length))
