@@ -9,6 +9,7 @@ whole, and then nothing was changed yet.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import struct
@@ -55,6 +56,7 @@ class UndoWriter:
 
         Raises:
             BadInput: *path* is there already, or cannot be written.
+            Unavailable: no space left, now or in `save` and `commit`.
         """
         self._path = path
         self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -70,7 +72,11 @@ class UndoWriter:
             raise BadInput(f"{path}: the undo file cannot be written: {error.strerror}") from error
         names = [{"path": str(f.path.absolute()), "size_bytes": f.size_bytes} for f in files]
         text = json.dumps({"files": names}).encode()
-        self._file.write(_MAGIC + _LENGTH.pack(len(text)) + text + _CRC.pack(zlib.crc32(text)))
+        try:
+            self._write(_MAGIC + _LENGTH.pack(len(text)) + text + _CRC.pack(zlib.crc32(text)))
+        except BaseException:
+            self.discard()
+            raise
 
     def save(self, file: int, offset: int, data: bytes) -> None:
         """Add what a file held at *offset*."""
@@ -89,13 +95,17 @@ class UndoWriter:
 
     def discard(self) -> None:
         """Leave nothing behind of a file that was not committed."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # on a full disk it writes what it held, and fails again
+            self._file.close()
         self._temporary.unlink(missing_ok=True)
 
     def _add(self, file: int, offset: int, data: bytes) -> None:
         body = _RECORD.pack(file, offset, len(data)) + data
+        self._write(_CRC.pack(zlib.crc32(body)) + body)
+
+    def _write(self, content: bytes) -> None:
         with naming_full_disk(self._path):
-            self._file.write(_CRC.pack(zlib.crc32(body)) + body)
+            self._file.write(content)
 
 
 def sync_folder(folder: Path) -> None:

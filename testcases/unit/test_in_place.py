@@ -7,16 +7,17 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
 
-from harness.errors import BadInput
+from harness.errors import BadInput, Unavailable
 from harness.recovery.era import ERAS, NEWEST_ERA
 from harness.storage import in_place, undo_file
 from harness.storage.array_files import read_array
 from harness.storage.in_place import replay_in_place, require_not_in_use
 from harness.storage.replay import replay_to
-from harness.storage.undo_file import apply_undo
+from harness.storage.undo_file import UndoWriter, apply_undo
 from testcases.unit.written_arrays import WrittenArray, array_of, images_in, noise
 from tools.cli import run
 
@@ -177,6 +178,32 @@ def test_a_real_kill_in_the_middle_is_undone_by_the_command(
     assert done.returncode == -signal.SIGKILL
     assert images_in(tmp_path / "images") != before
     assert run(["replay", "--undo", str(undo)]) == 0
+    assert images_in(tmp_path / "images") == before
+
+
+@pytest.mark.parametrize("data_bytes", [0, 100_000], ids=["at-the-end", "on-the-way"])
+def test_full_disk_under_the_undo_file_is_said_and_leaves_nothing(
+    data_bytes: int, images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """*data_bytes* more than fit a buffer let the disk be full before the file is ended."""
+    before, saved = images_in(tmp_path / "images"), UndoWriter.save
+    real = Path.open
+
+    def on_full_disk(path: Path, mode: str = "r") -> IO[Any]:
+        file = real(path, mode)
+        if mode == "xb":
+            with real(Path("/dev/full"), "wb") as full:
+                os.dup2(full.fileno(), file.fileno())
+        return file
+
+    def larger(writer: UndoWriter, file: int, offset: int, data: bytes) -> None:
+        saved(writer, file, offset, data[:1] + bytes(data_bytes))
+
+    monkeypatch.setattr(Path, "open", on_full_disk)
+    monkeypatch.setattr(UndoWriter, "save", larger)
+    with pytest.raises(Unavailable, match=r"/undo: no space left on that file system; free some"):
+        in_place_with(images, tmp_path / "undo")
+    assert [path.name for path in tmp_path.iterdir()] == ["images"]
     assert images_in(tmp_path / "images") == before
 
 
