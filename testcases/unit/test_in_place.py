@@ -13,7 +13,7 @@ import pytest
 
 from harness.errors import BadInput, Unavailable
 from harness.recovery.era import ERAS, NEWEST_ERA
-from harness.storage import in_place, undo_file
+from harness.storage import in_place, read_ahead, undo_file
 from harness.storage.array_files import read_array
 from harness.storage.in_place import replay_in_place, require_not_in_use
 from harness.storage.replay import replay_to
@@ -65,21 +65,31 @@ def test_in_place_leaves_what_copies_would_have(images: list[Path], tmp_path: Pa
     assert images_in(tmp_path / "images") == images_in(tmp_path / "out")
 
 
-def test_stripes_logged_anew_over_their_own_pages_keep_their_contents(tmp_path: Path) -> None:
-    """The log is so full that the copies behind its end run around the ring into its tail."""
+def test_stripes_logged_anew_over_their_own_pages_keep_their_contents(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The copies behind the end run around the ring, over pages of a stripe not yet copied.
+
+    Four stripes begin before the fifth and end behind it, so that more is copied before the fifth
+    than lies before it in the log.
+    """
+    # By default the fifth stripe's old pages would still be held from reading ahead.
+    monkeypatch.setattr(read_ahead, "LEAST_BYTES", 4096)
     array = WrittenArray(array_of())
-    rows = [{64 * row + 16 * k: noise(-4 * row - k - 1) for k in range(4)} for row in range(4)]
+    rows = [{64 * row + 16 * k: noise(-4 * row - k - 1) for k in range(4)} for row in range(5)]
     logged = [array.payloads(row)[:-1] for row in rows]  # one whole stripe of each row of chunks
-    for payloads in logged:
-        array.log(*payloads)
+    array.log(*(payloads[0] for payloads in logged[:4]))
+    fifth = array.position
+    array.log(*logged[4])
+    array.log(*(payload for payloads in logged[:4] for payload in payloads[1:]))
     images = array.store(tmp_path / "images")
-    assert 2 * array.position > array.ring.size_sectors
     replay_in_place(read_array(images), tmp_path / "undo", era=ERAS["4.10"])
     wanted, at = array.images.ring(), array.position
     wanted.log[:] = array.ring.log
     for number, payloads in enumerate(logged):
+        if number == 4:
+            assert fifth + 8 < at < array.position, "it went around and into the fifth"
         at = wanted.append(seq=array.seq + 10000 + number, position=at, payloads=payloads[::-1])
-    assert at < array.position, "it went around"
     after = array.images.journal_image(wanted, journal_tail=array.position)
     assert (tmp_path / "images" / "journal.img").read_bytes() == after
 
