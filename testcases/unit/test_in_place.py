@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
@@ -163,6 +164,55 @@ def test_killed_before_the_undo_file_is_synced_nothing_is_changed(
             in_place_with(images, tmp_path / "undo")
     assert images_in(tmp_path / "images") == before
     assert not (tmp_path / "undo").exists()
+
+
+def path_of(descriptor: int) -> Path:
+    return Path(f"/proc/self/fd/{descriptor}").readlink()
+
+
+def test_each_step_is_on_the_medium_before_the_next_is_taken(
+    images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[tuple[str, str]] = []  # what is done and to which file, in order
+    synced: list[bytes] = []  # what was in the undo file when it was synced
+
+    def recording(name: str, describe: Callable[..., str]) -> None:
+        real = getattr(os, name)
+
+        def recorded(*arguments: Any) -> Any:
+            step = (name, describe(*arguments))
+            if step not in steps[-1:]:
+                steps.append(step)
+            return real(*arguments)
+
+        monkeypatch.setattr(os, name, recorded)
+
+    def name_of(path: Path) -> str:
+        return "temporary" if path.name.startswith(".undo.") else path.name
+
+    def written(descriptor: int, _data: bytes, offset: int) -> str:
+        if name_of(path_of(descriptor)) != "journal.img":
+            return "a member"
+        return "superblock" if offset < 16 * 512 else "log"
+
+    def brought(descriptor: int) -> str:
+        path = path_of(descriptor)
+        if name_of(path) == "temporary":
+            synced.append(path.read_bytes())
+        return name_of(path)
+
+    recording("pwrite", written)
+    recording("fsync", brought)
+    recording("rename", lambda source, target: f"{name_of(Path(source))} to {Path(target).name}")
+    in_place_with(images, tmp_path / "undo")
+    all_synced = [("fsync", path.name) for path in images]
+    assert steps == [
+        ("fsync", "temporary"), ("rename", "temporary to undo"), ("fsync", tmp_path.name),
+        ("pwrite", "a member"), *all_synced,
+        ("pwrite", "log"), *all_synced,
+        ("pwrite", "superblock"), *all_synced,
+    ]  # fmt: skip
+    assert synced == [(tmp_path / "undo").read_bytes()]
 
 
 def test_a_real_kill_in_the_middle_is_undone_by_the_command(
