@@ -21,6 +21,7 @@ from typing import BinaryIO
 
 from harness.errors import BadInput
 from harness.storage.images import naming_full_disk, opened_image
+from harness.storage.in_use import require_not_in_use
 
 _MAGIC = b"MDJUNDO1"
 _LENGTH = struct.Struct("<I")
@@ -146,23 +147,31 @@ def apply_undo(path: Path) -> int:
     It can be repeated, and so it may be interrupted anywhere.
 
     Raises:
-        BadInput: see `read_undo`.
-        BadImage: an image is gone.
+        BadInput: see `read_undo`; or an image is in use or is another one. Nothing is changed then.
+        BadImage: an image is gone; nothing is changed then.
     """
     files, count = read_undo(path)
-    for number, saved in enumerate(files):
-        with opened_image(saved.path, writable=True) as descriptor:
-            found = os.fstat(descriptor).st_size
-            if found != saved.size_bytes:
-                raise BadInput(
-                    f"{saved.path}: has {found} bytes, but had {saved.size_bytes} when {path} was"
-                    " written; this is another image"
-                )
+    with contextlib.ExitStack() as stack:
+        descriptors = [stack.enter_context(_opened_to_undo(saved, path)) for saved in files]
+        for number, descriptor in enumerate(descriptors):
             for record in saved_bytes(path):
                 if record.file == number:
                     os.pwrite(descriptor, record.data, record.offset)
             os.fsync(descriptor)
     return count
+
+
+@contextlib.contextmanager
+def _opened_to_undo(saved: SavedFile, undo: Path) -> Iterator[int]:
+    require_not_in_use(saved.path)
+    with opened_image(saved.path, writable=True) as descriptor:
+        found = os.fstat(descriptor).st_size
+        if found != saved.size_bytes:
+            raise BadInput(
+                f"{saved.path}: has {found} bytes, but had {saved.size_bytes} when {undo} was"
+                " written; this is another image"
+            )
+        yield descriptor
 
 
 def _opened(path: Path) -> BinaryIO:
