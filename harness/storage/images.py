@@ -20,6 +20,7 @@ from harness.ondisk.superblock import (
     superblock_places,
 )
 from harness.ondisk.units import SECTOR_BYTES
+from harness.storage.in_use import how_to_copy
 from harness.storage.watching import Watch, unwatched
 
 _COPY_BYTES = 1 << 20
@@ -36,8 +37,10 @@ def opened_image(path: Path, *, writable: bool = False) -> Iterator[int]:
     try:
         status = path.stat()  # before it is opened: a fifo would wait, a tape would wind
         if not stat.S_ISREG(status.st_mode):
-            kind = "a block device" if stat.S_ISBLK(status.st_mode) else "no regular file"
-            raise BadImage(f"{path}: is {kind}; copy it into a file first (dd) and give that")
+            how = "is no regular file; copy it into a file (dd) and give that"
+            if stat.S_ISBLK(status.st_mode):
+                how = how_to_copy(status.st_rdev)
+            raise BadImage(f"{path}: {how}")
         if status.st_size == 0:
             raise BadImage(f"{path}: is empty (0 bytes); an image of a member or journal is wanted")
         descriptor = os.open(path, os.O_RDWR if writable else os.O_RDONLY)

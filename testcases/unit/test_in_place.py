@@ -19,6 +19,7 @@ from harness.storage.array_files import read_array
 from harness.storage.in_place import replay_in_place
 from harness.storage.replay import replay_to
 from harness.storage.undo_file import UndoWriter, apply_undo
+from testcases.unit.test_in_use import attach
 from testcases.unit.written_arrays import WrittenArray, array_of, images_in, noise
 from tools.cli import run
 
@@ -36,23 +37,6 @@ def images(tmp_path: Path) -> list[Path]:
     array.write({72: noise(-3)})
     array.write_data_only({136: noise(-4)})
     return array.store(tmp_path / "images")
-
-
-@pytest.fixture
-def sysfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A sysfs of its own, of a machine that has nothing yet; `attach` adds to it."""
-    monkeypatch.setattr(in_use, "SYSFS", tmp_path / "sys")
-    return tmp_path / "sys"
-
-
-def attach(image: Path, holder: str | None) -> None:
-    """Let an image be behind loop7, and *holder* above that."""
-    device = in_use.SYSFS / "block" / "loop7"
-    (device / "loop").mkdir(parents=True)
-    (device / "loop" / "backing_file").write_text(f"{image.resolve()}\n")
-    (device / "holders").mkdir()
-    if holder:
-        (device / "holders" / holder).mkdir()
 
 
 def in_place_with(images: list[Path], undo: Path) -> None:
@@ -323,26 +307,16 @@ def test_a_damaged_undo_file_changes_nothing(
     ],
 )
 def test_where_one_image_cannot_be_undone_none_is(
-    spoil: Callable[[Path], object], wanted: str, images: list[Path], tmp_path: Path, sysfs: Path
-) -> None:
+    spoil: Callable[[Path], object], wanted: str, images: list[Path], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(in_use, "SYSFS", tmp_path / "sys")
     in_place_with(images, tmp_path / "undo")
     spoil(images[-1])
     after = images_in(tmp_path / "images")
     with pytest.raises(BadInput, match=f"{images[-1].name}: .*{wanted}"):
         apply_undo(tmp_path / "undo")
     assert images_in(tmp_path / "images") == after
-
-
-@pytest.mark.parametrize("holder", ["md127", None], ids=["of-a-running-array", "attached"])
-def test_an_image_behind_a_loop_device_is_not_changed(
-    holder: str | None, images: list[Path], tmp_path: Path, sysfs: Path
-) -> None:
-    before = images_in(tmp_path / "images")
-    attach(images[1], holder)
-    wanted = "mdadm --stop /dev/md127" if holder else "losetup --detach /dev/loop7"
-    with pytest.raises(BadInput, match=f"member1.img: .*{wanted}"):
-        in_place_with(images, tmp_path / "undo")
-    assert images_in(tmp_path / "images") == before
 
 
 def test_a_dry_run_prints_every_stripe_and_writes_nothing(
