@@ -54,6 +54,14 @@ class Device:
     rebuilt_sectors: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """An image that was given and cannot be used; *reason* names it."""
+
+    label: str
+    reason: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
     """An array by its superblocks. Slots are the array's, 0 to raid_disks - 1."""
@@ -77,6 +85,7 @@ class Health:
     journal_events: int | None
     member_events: tuple[int, int] | None  # lowest and highest; None: no member was given
     resync_offset: int
+    unusable: tuple[Unusable, ...] = ()  # left out of all of the above
 
     @property
     def members_given(self) -> bool:
