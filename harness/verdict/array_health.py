@@ -143,7 +143,8 @@ def assess(superblocks: Mapping[str, Superblock]) -> tuple[Health, Array]:
     state = _journal_state(superblocks, newest, journal, members)
     joined = list(usable)
     if journal is not None and state in (JournalState.PRESENT, JournalState.AHEAD):
-        joined += [journal] if abs(superblocks[journal].events - newest.events) <= 1 else []
+        ages = [superblocks[label].events for label in (*usable, freshest)]
+        joined += [journal] if abs(superblocks[journal].events - min(ages)) <= 1 else []
     array = put_together({label: superblocks[label] for label in joined or [freshest]})
     if journal is not None:
         array = replace(array, journal=journal, superblocks=dict(superblocks), freshest=freshest)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from testcases.unit.checked_arrays import check, named
 from testcases.unit.written_arrays import SEQ, WrittenArray, array_of, images_in, noise
 from tools.cli import run
 
@@ -88,3 +90,47 @@ def test_an_option_that_would_do_nothing_is_refused(
     assert error.count("\n") == 1
     assert images_in(tmp_path / "images") == before
     assert [path.name for path in tmp_path.iterdir()] == ["images"]
+
+
+# Devices of different ages: the journal's events, those of members that are not at 20, what is
+# said of which image, and what the command that is named calls it.
+AGES = [
+    pytest.param(
+        18, {}, "journal.img: stale journal, 18 events, but .*member0.img has 20", "journal-stale",
+        id="stale-journal",
+    ),
+    pytest.param(
+        22, {}, "member0.img: 20 events, but the journal .* has 22, more than any", "journal-ahead",
+        id="journal-ahead-of-all",
+    ),
+    pytest.param(
+        21, {1: 19}, "member1.img: 19 events, but the journal .* has 21, more", "journal-ahead",
+        id="journal-two-ahead-of-one",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("journal", "members", "message", "name"), AGES)
+def test_a_journal_of_another_age_is_not_told_to_be_left_out(
+    journal: int, members: dict[int, int], message: str, name: str, array: WrittenArray,
+    tmp_path: Path, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    fields = {slot: {"events": events} for slot, events in members.items()}
+    paths = named(array, tmp_path / "images", fields, events=journal)
+    assert run(["replay", "--dry-run", *map(str, paths)]) == 2
+    error = capsys.readouterr().err
+    assert re.search(message, error)
+    assert "leave it out" not in error
+    assert "see `mdjournal check`" in error
+    assert name in check(capsys, paths).names()
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["members-first", "journal-first"])
+def test_a_stale_member_is_to_be_left_out_and_then_it_goes(
+    order: int, array: WrittenArray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = named(array, tmp_path / "images", {1: {"events": 18}})[::order]
+    assert run(["replay", "--dry-run", "--degraded", *map(str, paths)]) == 2
+    assert re.search("member1.img: stale, 18 events.*leave it out", capsys.readouterr().err)
+    rest = [path for path in paths if path.name != "member1.img"]
+    assert run(["replay", "--dry-run", "--degraded", *map(str, rest)]) == 0
