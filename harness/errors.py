@@ -29,6 +29,10 @@ class BadImage(BadInput):
     """An image file is not what it should be: no md member, truncated, of another array."""
 
 
+class DamagedImage(BadImage):
+    """An image too damaged to be used: empty, cut short, without a good superblock or log."""
+
+
 class Unavailable(HarnessError):
     """Something from outside could not be had: a package, disk space, an intact cache entry."""
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from harness.errors import EXIT_AGREES, EXIT_DIFFERS
+from harness.errors import EXIT_AGREES, EXIT_DIFFERS, DamagedImage
+from harness.ondisk.superblock import Superblock
 from harness.recovery.era import Era
 from harness.storage.array_files import ArrayFiles
 from harness.storage.images import read_superblocks
 from harness.storage.ring_survey import read_journal
-from harness.verdict.array_health import Health, assess
+from harness.verdict.array_health import Health, Unusable, assess
 from harness.verdict.diagnosis import JournalFacts, Ranges, journal_facts
 from harness.verdict.diagnosis_text import diagnosis_lines
 from harness.verdict.next_steps import Step, next_steps
@@ -41,20 +42,15 @@ def check(
     """Explain an array's journal: what recovery will do, what is lost without it, what to do next.
 
     Give any of the array's members and its journal, in any order; the more, the more can be said.
-    Nothing is written.
+    One that is damaged is named and left out. Nothing is written.
 
     Exit status: 0 nothing is wrong; 1 something is suspicious or data is at risk (a warning or a
-    danger is listed; notes alone do not count); 2 an image cannot be used.
+    danger is listed; notes alone do not count); 2 nothing can be said of these images.
     """
     era = chosen_era(era_name, kernel_version)
-    health, array = assess(read_superblocks(images))
-    journal = None
-    if array.journal is not None:
-        with watched("check") as watch:
-            paths = {str(path): path for path in images}
-            files = ArrayFiles(array, paths, array.journal, watch)
-            reading = read_journal(files, era, stripe_cache_size=stripe_cache_size)
-        journal = journal_facts(reading, array, health, era)
+    damaged: dict[str, DamagedImage] = {}
+    superblocks = read_superblocks(images, damaged)
+    health, journal = _diagnose(superblocks, damaged, era, stripe_cache_size)
     found = suspicions(health, journal)
     steps, unknown = next_steps(health, journal), what_is_unknown(health, journal)
     if as_json:
@@ -64,6 +60,33 @@ def check(
             click.echo(line)
     wrong = any(one.severity is not Severity.NOTE for one in found)
     return EXIT_DIFFERS if wrong else EXIT_AGREES
+
+
+def _diagnose(
+    superblocks: Mapping[str, Superblock], damaged: Mapping[str, DamagedImage], era: Era,
+    stripe_cache_size: int,
+) -> tuple[Health, JournalFacts | None]:  # fmt: skip
+    """Say how the array is and what its journal holds.
+
+    *damaged* are images left out already; a journal that cannot be read joins them, if there are
+    others to say something of.
+    """
+    health, array = assess(superblocks)
+    unusable = tuple(Unusable(label, str(error)) for label, error in damaged.items())
+    health = replace(health, unusable=unusable)
+    if array.journal is None:
+        return health, None
+    try:
+        with watched("check") as watch:
+            paths = {label: Path(label) for label in superblocks}
+            files = ArrayFiles(array, paths, array.journal, watch)
+            reading = read_journal(files, era, stripe_cache_size=stripe_cache_size)
+    except DamagedImage as error:
+        others = {n: own for n, own in superblocks.items() if n != array.journal}
+        if not others:
+            raise
+        return _diagnose(others, {**damaged, array.journal: error}, era, stripe_cache_size)
+    return health, journal_facts(reading, array, health, era)
 
 
 def _document(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,12 +11,15 @@ import click
 
 from harness.errors import BadInput
 from harness.recovery.era import Era
+from harness.recovery.log import StripeReplay
+from harness.recovery.plan import DataOnlyStripe, EmptyMeta, RewrittenMeta
 from harness.storage.array_files import ArrayFiles, read_array
 from harness.storage.in_place import replay_in_place
 from harness.storage.plans import replays_of
 from harness.storage.replay import Replayed, rehearse, replay_to
 from harness.storage.undo_file import apply_undo
 from harness.verdict.journal_text import plan_lines, stripe_lines
+from tools.json_lines import json_lines
 from tools.offline_options import chosen_era, model_options
 from tools.progress import watched
 
@@ -68,19 +71,17 @@ def replay(
     Give all of the array's members and its journal, in any order, and one of --out DIR (copies;
     the IMAGEs are only read), --in-place, --dry-run; or --undo FILE alone.
     """
-    ways = sum((out is not None, in_place, undo is not None, dry_run))
-    if ways != 1:
-        raise BadInput("give one of --out DIR, --in-place, --dry-run, --undo FILE")
+    _require_one_way(
+        out=out is not None, in_place=in_place, undo=undo is not None, dry_run=dry_run,
+        undo_file=undo_file is not None, force=force, images=bool(images),
+    )  # fmt: skip
     if undo is not None:
-        if images:
-            raise BadInput("--undo FILE: takes no IMAGE; the file knows which it is about")
-        count = apply_undo(undo)
-        click.echo(f"{count} places put back as they were before; {undo} can be removed")
+        _put_back(undo, as_json=as_json)
         return
     files = read_array(images, degraded=degraded)
     era = chosen_era(era_name, kernel_version)
     if dry_run:
-        for line in _dry_run(files, era, stripe_cache_size, seed):
+        for line in _dry_run(files, era, stripe_cache_size, seed, as_json=as_json):
             click.echo(line)
         return
     with watched("replay") as watch:
@@ -104,15 +105,70 @@ def replay(
         click.echo(line)
 
 
-def _dry_run(files: ArrayFiles, era: Era, stripe_cache_size: int, seed: int) -> Iterator[str]:
+def _require_one_way(
+    *, out: bool, in_place: bool, undo: bool, dry_run: bool, undo_file: bool, force: bool,
+    images: bool,
+) -> None:  # fmt: skip
+    """Refuse what the options, given or not, cannot mean together."""
+    if out + in_place + undo + dry_run != 1:
+        raise BadInput("give one of --out DIR, --in-place, --dry-run, --undo FILE")
+    if undo_file and not in_place:
+        raise BadInput("--undo-file FILE: only --in-place writes one; to undo, say --undo FILE")
+    if force and not out:
+        raise BadInput("--force: only --out DIR overwrites files; leave it out")
+    if undo and images:
+        raise BadInput("--undo FILE: takes no IMAGE; the file knows which it is about")
+
+
+def _put_back(undo: Path, *, as_json: bool) -> None:
+    count = apply_undo(undo)
+    if as_json:
+        document = {"schema": 1, "undo_file": str(undo), "places_put_back": count}
+        click.echo(json.dumps(document, indent=1))
+    else:
+        click.echo(f"{count} places put back as they were before; {undo} can be removed")
+
+
+def _dry_run(
+    files: ArrayFiles, era: Era, stripe_cache_size: int, seed: int, *, as_json: bool
+) -> Iterator[str]:
     with watched("replay") as watch:
         seen = replace(files, watch=watch)
         done = rehearse(seen, era=era, seed=seed, stripe_cache_size=stripe_cache_size)
-    yield from _what_is_done(done)
     geometry = files.array.geometry
     replays = replays_of(files, era, stripe_cache_size=stripe_cache_size)
+    if as_json:
+        yield from json_lines(_dry_document(done, replays))
+        return
+    yield from _what_is_done(done)
     yield from stripe_lines("replay", replays, geometry)
     yield from stripe_lines("write out", done.plan.data_only, geometry)
+
+
+def _dry_document(done: Replayed, replays: Iterable[StripeReplay]) -> dict[str, object]:
+    """Return what would be done; the replays, which may be millions, are taken one by one."""
+    plan = done.plan
+    return {
+        "schema": 1,
+        "era": done.era.name,
+        "message": plan.message,
+        "data_parity": (_stripe_document(stripe) for stripe in replays),
+        "data_only": [_stripe_document(stripe) for stripe in plan.data_only],
+        "written_out": plan.written_out,
+        "empty_metas": [_meta_document(meta) for meta in plan.empty_metas],
+        "rewritten": [_meta_document(meta) for meta in plan.rewritten],
+        "journal_tail": plan.journal_tail,
+        "pages_outside": done.pages_outside,
+    }
+
+
+def _meta_document(meta: EmptyMeta | RewrittenMeta) -> dict[str, object]:
+    return {"position": meta.position, "seq": meta.seq}
+
+
+def _stripe_document(stripe: StripeReplay | DataOnlyStripe) -> dict[str, object]:
+    pages = [{"member": device, "from": position} for device, position in stripe.pages]
+    return {"stripe": stripe.stripe, "pages": pages}
 
 
 def _lines(replayed: Replayed, images: int, where: str) -> list[str]:

@@ -136,7 +136,10 @@ def put_together(superblocks: Mapping[str, Superblock]) -> Array:
         BadImage: devices of two arrays, a stale device, or two for one place.
     """
     _require_one_array(superblocks)
-    freshest = max(superblocks, key=lambda label: superblocks[label].events)
+    # Of equals a member: a journal speaks for the array only where it is ahead of all members.
+    freshest = max(
+        superblocks, key=lambda n: (superblocks[n].events, not superblocks[n].is_journal)
+    )
     newest = superblocks[freshest]
     members: dict[int, tuple[str, ...]] = {}
     journal: str | None = None
@@ -197,11 +200,24 @@ def _require_features(label: str, own: Superblock) -> None:
 
 
 def _require_fresh(label: str, own: Superblock, freshest: str, newest: Superblock) -> None:
-    if own.events + 1 < newest.events:
+    if own.events + 1 >= newest.events:
+        return
+    if own.is_journal:
         raise BadImage(
-            f"{label}: stale, {own.events} events, but {freshest} has {newest.events};"
-            " the kernel would kick it from the array: leave it out"
+            f"{label}: stale journal, {own.events} events, but {freshest} has {newest.events};"
+            " the kernel does not take it, and to replay it could put old data over new:"
+            " see `mdjournal check`"
         )
+    if newest.is_journal:
+        raise BadImage(
+            f"{label}: {own.events} events, but the journal {freshest} has {newest.events}, more"
+            " than any member given: newer members are missing, or it is no journal of these:"
+            " see `mdjournal check`"
+        )
+    raise BadImage(
+        f"{label}: stale, {own.events} events, but {freshest} has {newest.events};"
+        " the kernel would kick it from the array: leave it out"
+    )
 
 
 def _require_room(label: str, own: Superblock) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import BadImage, BadInput
+from harness.errors import BadImage, BadInput, DamagedImage
 from harness.ondisk.crc import uuid_checksum
 from harness.ondisk.superblock import Superblock
 from harness.ondisk.units import SECTOR_BYTES
@@ -117,10 +117,10 @@ def opened_log(files: ArrayFiles, era: Era) -> Iterator[Log]:
         )
 
 
-def unreadable_tail(label: str, unreadable: Exception, era: Era) -> BadImage:
+def unreadable_tail(label: str, unreadable: Exception, era: Era) -> DamagedImage:
     """Return the error that says what the kernel does where the log's first block is missing."""
     does = "start the array without its log" if era.starts_without_log else "refuse to start it"
-    return BadImage(f"{label}: {unreadable}; the kernel would {does}")
+    return DamagedImage(f"{label}: {unreadable}; the kernel would {does}")
 
 
 @contextlib.contextmanager

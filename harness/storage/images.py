@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from harness.crash.states import Survivor, surviving_bytes
-from harness.errors import BadImage, BadInput, Unavailable
+from harness.errors import BadImage, BadInput, DamagedImage, Unavailable
 from harness.ondisk.superblock import (
     SUPERBLOCK_BYTES,
     Superblock,
@@ -20,6 +20,7 @@ from harness.ondisk.superblock import (
     superblock_places,
 )
 from harness.ondisk.units import SECTOR_BYTES
+from harness.storage.in_use import how_to_copy
 from harness.storage.watching import Watch, unwatched
 
 _COPY_BYTES = 1 << 20
@@ -36,10 +37,14 @@ def opened_image(path: Path, *, writable: bool = False) -> Iterator[int]:
     try:
         status = path.stat()  # before it is opened: a fifo would wait, a tape would wind
         if not stat.S_ISREG(status.st_mode):
-            kind = "a block device" if stat.S_ISBLK(status.st_mode) else "no regular file"
-            raise BadImage(f"{path}: is {kind}; copy it into a file first (dd) and give that")
+            how = "is no regular file; copy it into a file (dd) and give that"
+            if stat.S_ISBLK(status.st_mode):
+                how = how_to_copy(status.st_rdev)
+            raise BadImage(f"{path}: {how}")
         if status.st_size == 0:
-            raise BadImage(f"{path}: is empty (0 bytes); an image of a member or journal is wanted")
+            raise DamagedImage(
+                f"{path}: is empty (0 bytes); an image of a member or journal is wanted"
+            )
         descriptor = os.open(path, os.O_RDWR if writable else os.O_RDONLY)
     except OSError as error:
         raise BadImage(f"{path}: cannot be opened: {error.strerror}") from error
@@ -53,7 +58,8 @@ def read_superblock(path: Path) -> Superblock:
     """Read an image's md superblock, of whichever 1.x version.
 
     Raises:
-        BadImage: it has none, or a damaged one; the message names file and reason.
+        DamagedImage: it has none, or a damaged one; the message names file and reason.
+        BadImage: see `opened_image`.
     """
     with opened_image(path) as descriptor:
         sectors, rest = divmod(os.fstat(descriptor).st_size, SECTOR_BYTES)
@@ -67,27 +73,44 @@ def read_superblock(path: Path) -> Superblock:
                     raw, at=at, minor_version=minor_version, device_sectors=sectors
                 )
             except BadImage as bad:
-                raise BadImage(f"{path}: {bad}") from bad
+                raise DamagedImage(f"{path}: {bad}") from bad
             if rest:
-                raise BadImage(
+                raise DamagedImage(
                     f"{path}: ends {rest} bytes into a sector, which no device does; copy it again"
                 )
             return superblock
-    raise BadImage(f"{path}: no md superblock at its 1.0, 1.1 or 1.2 place; is it a member image?")
+    raise DamagedImage(
+        f"{path}: no md superblock at its 1.0, 1.1 or 1.2 place; is it a member image?"
+    )
 
 
-def read_superblocks(paths: Sequence[Path]) -> dict[str, Superblock]:
+def read_superblocks(
+    paths: Sequence[Path], damaged: dict[str, DamagedImage] | None = None
+) -> dict[str, Superblock]:
     """Read the superblock of each image; the labels are the paths as given.
+
+    Args:
+        paths: the images.
+        damaged: if given, it gets those that cannot be used, which are otherwise an error. Some
+            image must be left.
 
     Raises:
         BadInput: the same file twice.
-        BadImage: see `read_superblock`.
+        DamagedImage, BadImage: see `read_superblock`.
     """
     found: dict[str, Superblock] = {}
+    left_out: dict[str, DamagedImage] = {} if damaged is None else damaged
     for path in paths:
-        if str(path) in found:
+        if str(path) in found or str(path) in left_out:
             raise BadInput(f"{path}: is given twice")
-        found[str(path)] = read_superblock(path)
+        try:
+            found[str(path)] = read_superblock(path)
+        except DamagedImage as error:
+            left_out[str(path)] = error
+            if damaged is None:
+                raise
+    if left_out and not found:
+        raise next(iter(left_out.values()))
     return found
 
 

@@ -6,16 +6,14 @@ import contextlib
 import os
 from pathlib import Path
 
-from harness.errors import BadInput
 from harness.recovery.era import Era
 from harness.recovery.image_writes import Barrier, ImageWrite, RecoveryWrites
 from harness.recovery.metawise import DEFAULT_STRIPE_CACHE_SIZE
 from harness.storage.array_files import ArrayFiles, opened_log, refusing_undefined
 from harness.storage.images import naming_full_disk, opened_image, reading
+from harness.storage.in_use import require_not_in_use
 from harness.storage.replay import Replayed, replayed
 from harness.storage.undo_file import SavedFile, UndoWriter
-
-_LOOP_DEVICES = Path("/sys/block")
 
 
 def replay_in_place(
@@ -79,27 +77,3 @@ def replay_in_place(
                 else:
                     os.pwrite(descriptors[write.label], write.data, write.offset)
     return replayed(writes, era)
-
-
-def require_not_in_use(path: Path, *, sysfs: Path = _LOOP_DEVICES) -> None:
-    """Refuse an image that is behind a loop device: what uses that would not see the change.
-
-    Raises:
-        BadInput: naming the device, the array above it if any, and what to type.
-    """
-    for backing in sysfs.glob("loop*/loop/backing_file"):
-        try:
-            if backing.read_text().strip() != str(path.resolve()):
-                continue
-        except OSError:  # detached meanwhile
-            continue
-        device = backing.parent.parent
-        holders = sorted(holder.name for holder in (device / "holders").glob("*"))
-        if holders:
-            raise BadInput(
-                f"{path}: is /dev/{device.name}, which {', '.join(holders)} uses;"
-                f" stop that first: mdadm --stop /dev/{holders[0]}"
-            )
-        raise BadInput(
-            f"{path}: is attached to /dev/{device.name}; first: losetup --detach /dev/{device.name}"
-        )

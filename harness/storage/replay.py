@@ -18,6 +18,7 @@ from harness.recovery.metawise import DEFAULT_STRIPE_CACHE_SIZE
 from harness.recovery.plan import RecoveryPlan
 from harness.storage.array_files import ArrayFiles, opened_log, refusing_undefined
 from harness.storage.images import copy_sparse, naming_full_disk, opened_image, reading
+from harness.storage.in_use import require_not_running
 
 _CANNOT_WRITE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP}
 
@@ -54,9 +55,12 @@ def replay_to(
         stripe_cache_size: of the array, in stripes.
 
     Raises:
-        BadInput: a file is in the way, two images have one name, *out* cannot be written.
+        BadInput: a file is in the way, two images have one name, *out* cannot be written, a
+            running array uses an image.
         BadImage: the kernel could not start this array.
     """
+    for path in files.paths.values():
+        require_not_running(path)
     with _naming_output(out):
         targets = _targets(files, out, force=force)
     with _folder_to_fill(out) as folder:

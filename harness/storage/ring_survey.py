@@ -24,7 +24,7 @@ def read_journal(files: ArrayFiles, era: Era, *, stripe_cache_size: int) -> Read
     """Follow a journal in every era, and look at the rest of its ring.
 
     Raises:
-        BadImage: the block at the tail cannot be read.
+        DamagedImage: the block at the tail cannot be read.
     """
     with opened_log(files, era) as log:
         recoveries = _recover(files, log, stripe_cache_size)

@@ -9,6 +9,7 @@ whole, and then nothing was changed yet.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import struct
@@ -20,6 +21,7 @@ from typing import BinaryIO
 
 from harness.errors import BadInput
 from harness.storage.images import naming_full_disk, opened_image
+from harness.storage.in_use import require_not_in_use
 
 _MAGIC = b"MDJUNDO1"
 _LENGTH = struct.Struct("<I")
@@ -55,6 +57,7 @@ class UndoWriter:
 
         Raises:
             BadInput: *path* is there already, or cannot be written.
+            Unavailable: no space left, now or in `save` and `commit`.
         """
         self._path = path
         self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -70,7 +73,11 @@ class UndoWriter:
             raise BadInput(f"{path}: the undo file cannot be written: {error.strerror}") from error
         names = [{"path": str(f.path.absolute()), "size_bytes": f.size_bytes} for f in files]
         text = json.dumps({"files": names}).encode()
-        self._file.write(_MAGIC + _LENGTH.pack(len(text)) + text + _CRC.pack(zlib.crc32(text)))
+        try:
+            self._write(_MAGIC + _LENGTH.pack(len(text)) + text + _CRC.pack(zlib.crc32(text)))
+        except BaseException:
+            self.discard()
+            raise
 
     def save(self, file: int, offset: int, data: bytes) -> None:
         """Add what a file held at *offset*."""
@@ -89,13 +96,17 @@ class UndoWriter:
 
     def discard(self) -> None:
         """Leave nothing behind of a file that was not committed."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # on a full disk it writes what it held, and fails again
+            self._file.close()
         self._temporary.unlink(missing_ok=True)
 
     def _add(self, file: int, offset: int, data: bytes) -> None:
         body = _RECORD.pack(file, offset, len(data)) + data
+        self._write(_CRC.pack(zlib.crc32(body)) + body)
+
+    def _write(self, content: bytes) -> None:
         with naming_full_disk(self._path):
-            self._file.write(_CRC.pack(zlib.crc32(body)) + body)
+            self._file.write(content)
 
 
 def sync_folder(folder: Path) -> None:
@@ -136,23 +147,31 @@ def apply_undo(path: Path) -> int:
     It can be repeated, and so it may be interrupted anywhere.
 
     Raises:
-        BadInput: see `read_undo`.
-        BadImage: an image is gone.
+        BadInput: see `read_undo`; or an image is in use or is another one. Nothing is changed then.
+        BadImage: an image is gone; nothing is changed then.
     """
     files, count = read_undo(path)
-    for number, saved in enumerate(files):
-        with opened_image(saved.path, writable=True) as descriptor:
-            found = os.fstat(descriptor).st_size
-            if found != saved.size_bytes:
-                raise BadInput(
-                    f"{saved.path}: has {found} bytes, but had {saved.size_bytes} when {path} was"
-                    " written; this is another image"
-                )
+    with contextlib.ExitStack() as stack:
+        descriptors = [stack.enter_context(_opened_to_undo(saved, path)) for saved in files]
+        for number, descriptor in enumerate(descriptors):
             for record in saved_bytes(path):
                 if record.file == number:
                     os.pwrite(descriptor, record.data, record.offset)
             os.fsync(descriptor)
     return count
+
+
+@contextlib.contextmanager
+def _opened_to_undo(saved: SavedFile, undo: Path) -> Iterator[int]:
+    require_not_in_use(saved.path)
+    with opened_image(saved.path, writable=True) as descriptor:
+        found = os.fstat(descriptor).st_size
+        if found != saved.size_bytes:
+            raise BadInput(
+                f"{saved.path}: has {found} bytes, but had {saved.size_bytes} when {undo} was"
+                " written; this is another image"
+            )
+        yield descriptor
 
 
 def _opened(path: Path) -> BinaryIO:

@@ -54,6 +54,14 @@ class Device:
     rebuilt_sectors: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """An image that was given and cannot be used; *reason* names it."""
+
+    label: str
+    reason: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
     """An array by its superblocks. Slots are the array's, 0 to raid_disks - 1."""
@@ -79,6 +87,7 @@ class Health:
     resync_offset: int
     refused: str | None  # why md does not start the array at all
     logical_block_bytes: int  # as the superblocks have it; 0: they do not
+    unusable: tuple[Unusable, ...] = ()  # left out of all of the above
 
     @property
     def members_given(self) -> bool:
@@ -136,7 +145,8 @@ def assess(superblocks: Mapping[str, Superblock]) -> tuple[Health, Array]:
     state = _journal_state(superblocks, newest, journal, members)
     joined = list(usable)
     if journal is not None and state in (JournalState.PRESENT, JournalState.AHEAD):
-        joined += [journal] if abs(superblocks[journal].events - newest.events) <= 1 else []
+        ages = [superblocks[label].events for label in (*usable, freshest)]
+        joined += [journal] if abs(superblocks[journal].events - min(ages)) <= 1 else []
     array = put_together({label: superblocks[label] for label in joined or [freshest]})
     if journal is not None:
         array = replace(array, journal=journal, superblocks=dict(superblocks), freshest=freshest)

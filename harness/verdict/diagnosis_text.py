@@ -77,6 +77,8 @@ def _array(health: Health) -> Iterator[str]:
     label = health.journal_label or ""
     events = "" if health.journal_events is None else f"  events {health.journal_events}"
     yield f"   J  {health.journal.value:<14}{events}  {label}".rstrip()
+    for image in health.unusable:
+        yield f"   ?  {'unusable':<14}  {image.label}"
     if health.absent:
         yield f"no device: slot {', '.join(map(str, health.absent))}"
     if health.not_given:

@@ -24,13 +24,24 @@ class Step:
 
 def next_steps(health: Health, journal: JournalFacts | None) -> tuple[Step, ...]:
     """Return the ways to go on, the one to try first first."""
-    steps = [*_beforehand(health, journal), *_assembly(health, journal)]
+    steps = [*_copied_again(health), *_beforehand(health, journal), *_assembly(health, journal)]
     steps += [
         *_members_back(health),
         *_when_it_hangs(health, journal),
         *_without_journal(health, journal),
     ]
     return tuple(steps)
+
+
+def _copied_again(health: Health) -> Iterator[Step]:
+    if health.unusable:
+        yield Step(
+            "an image cannot be used: copy its device again, and check again with that", tuple(
+                f"ddrescue --idirect /dev/DEVICE {image.label}.again {image.label}.map"
+                for image in health.unusable
+            ),
+            "the time to read the device; ddrescue goes on where a read fails",
+        )  # fmt: skip
 
 
 def _beforehand(health: Health, journal: JournalFacts | None) -> Iterator[Step]:

@@ -41,13 +41,27 @@ class Suspicion:
 
 def suspicions(health: Health, journal: JournalFacts | None) -> tuple[Suspicion, ...]:
     """Return everything suspicious, the worst first."""
-    found = [*_of_devices(health), *_of_members(health), *_of_sync(health)]
+    found = [*_of_unusable(health), *_of_devices(health), *_of_members(health), *_of_sync(health)]
     found += _of_journal_device(health)
     if journal is not None:
         found += [*_of_tail(journal), *_of_ring(journal), *_of_contents(journal, health)]
         found += [*_of_recovery(journal), *_of_eras(journal)]
     order = list(Severity)[::-1]
     return tuple(sorted(found, key=lambda one: order.index(one.severity)))
+
+
+def _of_unusable(health: Health) -> Iterator[Suspicion]:
+    may_be_journal = health.journal is JournalState.NOT_GIVEN
+    for image in health.unusable:
+        follows = (
+            "it may be the journal, for no other image is: what it holds is not seen"
+            " here, and everything below goes on without it" if may_be_journal
+            else "all else is said as if it had not been given"
+        )  # fmt: skip
+        yield Suspicion(
+            "unusable-image", Severity.DANGER if may_be_journal else Severity.WARNING,
+            f"an image cannot be used, and is left out: {follows}. {image.reason}",
+        )  # fmt: skip
 
 
 def _of_devices(health: Health) -> Iterator[Suspicion]:
@@ -328,9 +342,9 @@ def what_is_unknown(health: Health, journal: JournalFacts | None) -> tuple[str, 
         unknown.append(f"how slot {_listed(health.not_given)} is: no usable image was given")
     if journal is None:
         unknown.append(
-            "what the journal holds, and so what is lost without it: it was not given. A clean"
-            " shutdown in write-through mode leaves nothing in it that the members lack; a crash,"
-            " or write-back mode, may"
+            "what the journal holds, and so what is lost without it: no usable image of it was"
+            " given. A clean shutdown in write-through mode leaves nothing in it that the members"
+            " lack; a crash, or write-back mode, may"
         )
     else:
         unknown.append(

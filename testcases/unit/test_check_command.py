@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -137,6 +138,102 @@ def test_members_that_are_not_given_are_told(
     assert one_less.names() == {"member-not-given"}
     assert one_less.said["array"]["not_given"] == [0]
     assert check(capsys, paths[2:]).names() == {"member-not-given", "too-few-members"}
+
+
+# Damaged images
+
+
+def cut_short(image: Path) -> None:
+    os.truncate(image, image.stat().st_size - 4096)
+
+
+def spoil_superblock(image: Path) -> None:
+    content = bytearray(image.read_bytes())
+    content[4096 + 200] ^= 1  # its events
+    image.write_bytes(content)
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "empty": (lambda image: os.truncate(image, 0), "is empty"),
+    "cut-short": (cut_short, "device is truncated"),
+    "in-a-sector": (lambda image: os.truncate(image, image.stat().st_size + 1), "into a sector"),
+    "superblock": (spoil_superblock, "sb_csum is"),
+    "zeroes": (lambda image: image.write_bytes(bytes(image.stat().st_size)), "no md superblock"),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_damaged_journal_is_left_out_and_the_members_are_told_of(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damage, reason = DAMAGE[kind]
+    paths = with_three_stripes(WrittenArray(array_of())).store(tmp_path)
+    without = check(capsys, paths[:-1])
+    damage(paths[-1])
+    checked = check(capsys, paths)
+    assert (checked.status, checked.names()) == (1, {"journal-missing", "unusable-image"})
+    assert "unusable-image" in checked.names("danger")
+    explained = checked.explained("unusable-image")
+    assert "it may be the journal" in explained
+    assert f"{paths[-1]}: " in explained
+    assert reason in explained
+    (unusable,) = checked.said["array"].pop("unusable")
+    assert unusable["label"] == str(paths[-1])
+    assert checked.said["array"] | {"unusable": []} == without.said["array"]
+    assert checked.said["journal"] is None
+    assert checked.commands.startswith("ddrescue ")
+    assert without.commands in checked.commands
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_damaged_member_is_left_out_and_the_journal_is_told_of(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damage, reason = DAMAGE[kind]
+    paths = with_three_stripes(WrittenArray(array_of())).store(tmp_path)
+    without = check(capsys, paths[1:])
+    damage(paths[0])
+    checked = check(capsys, paths)
+    assert checked.status == 1
+    assert checked.names("warning") == {"member-not-given", "unusable-image"}
+    assert checked.names("danger") == set()
+    assert reason in checked.explained("unusable-image")
+    assert checked.said["journal"] == without.said["journal"]
+    assert checked.said["array"]["not_given"] == [0]
+
+
+def test_a_journal_whose_tail_cannot_be_read_is_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # The part block behind the ring passes for a tail, and the device ends inside it.
+    paths = WrittenArray(array_of(log_sectors=131)).store(tmp_path, journal_tail=128)
+    checked = check(capsys, paths)
+    assert checked.names("danger") == {"journal-missing", "unusable-image"}
+    assert "journal.img: block 128 of the log cannot be read" in checked.explained("unusable-image")
+    assert [device["state"] for device in checked.said["array"]["devices"]] == ["in sync"] * 5
+    assert run(["check", str(paths[-1])]) == 2
+    assert "journal.img: block 128 of the log cannot be read" in capsys.readouterr().err
+
+
+def test_where_all_images_are_damaged_nothing_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = WrittenArray(array_of()).store(tmp_path)[-2:]
+    for path in paths:
+        cut_short(path)
+    assert run(["check", *map(str, paths)]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "member4.img: device is truncated" in said.err
+
+
+def test_a_damaged_image_is_in_the_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = with_three_stripes(WrittenArray(array_of())).store(tmp_path)
+    cut_short(paths[-1])
+    assert run(["check", *map(str, paths)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert f"     ?  unusable        {paths[-1]}" in lines
+    assert any(line.startswith("  DANGER unusable-image: ") for line in lines)
 
 
 # Eras

@@ -6,17 +6,20 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
 
-from harness.errors import BadInput
+from harness.errors import BadInput, Unavailable
 from harness.recovery.era import ERAS, NEWEST_ERA
-from harness.storage import in_place, undo_file
+from harness.storage import in_place, in_use, read_ahead, undo_file
 from harness.storage.array_files import read_array
-from harness.storage.in_place import replay_in_place, require_not_in_use
+from harness.storage.in_place import replay_in_place
 from harness.storage.replay import replay_to
-from harness.storage.undo_file import apply_undo
+from harness.storage.undo_file import UndoWriter, apply_undo
+from testcases.unit.test_in_use import attach
 from testcases.unit.written_arrays import WrittenArray, array_of, images_in, noise
 from tools.cli import run
 
@@ -64,21 +67,31 @@ def test_in_place_leaves_what_copies_would_have(images: list[Path], tmp_path: Pa
     assert images_in(tmp_path / "images") == images_in(tmp_path / "out")
 
 
-def test_stripes_logged_anew_over_their_own_pages_keep_their_contents(tmp_path: Path) -> None:
-    """The log is so full that the copies behind its end run around the ring into its tail."""
+def test_stripes_logged_anew_over_their_own_pages_keep_their_contents(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The copies behind the end run around the ring, over pages of a stripe not yet copied.
+
+    Four stripes begin before the fifth and end behind it, so that more is copied before the fifth
+    than lies before it in the log.
+    """
+    # By default the fifth stripe's old pages would still be held from reading ahead.
+    monkeypatch.setattr(read_ahead, "LEAST_BYTES", 4096)
     array = WrittenArray(array_of())
-    rows = [{64 * row + 16 * k: noise(-4 * row - k - 1) for k in range(4)} for row in range(4)]
+    rows = [{64 * row + 16 * k: noise(-4 * row - k - 1) for k in range(4)} for row in range(5)]
     logged = [array.payloads(row)[:-1] for row in rows]  # one whole stripe of each row of chunks
-    for payloads in logged:
-        array.log(*payloads)
+    array.log(*(payloads[0] for payloads in logged[:4]))
+    fifth = array.position
+    array.log(*logged[4])
+    array.log(*(payload for payloads in logged[:4] for payload in payloads[1:]))
     images = array.store(tmp_path / "images")
-    assert 2 * array.position > array.ring.size_sectors
     replay_in_place(read_array(images), tmp_path / "undo", era=ERAS["4.10"])
     wanted, at = array.images.ring(), array.position
     wanted.log[:] = array.ring.log
     for number, payloads in enumerate(logged):
+        if number == 4:
+            assert fifth + 8 < at < array.position, "it went around and into the fifth"
         at = wanted.append(seq=array.seq + 10000 + number, position=at, payloads=payloads[::-1])
-    assert at < array.position, "it went around"
     after = array.images.journal_image(wanted, journal_tail=array.position)
     assert (tmp_path / "images" / "journal.img").read_bytes() == after
 
@@ -154,6 +167,55 @@ def test_killed_before_the_undo_file_is_synced_nothing_is_changed(
     assert not (tmp_path / "undo").exists()
 
 
+def path_of(descriptor: int) -> Path:
+    return Path(f"/proc/self/fd/{descriptor}").readlink()
+
+
+def test_each_step_is_on_the_medium_before_the_next_is_taken(
+    images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[tuple[str, str]] = []  # what is done and to which file, in order
+    synced: list[bytes] = []  # what was in the undo file when it was synced
+
+    def recording(name: str, describe: Callable[..., str]) -> None:
+        real = getattr(os, name)
+
+        def recorded(*arguments: Any) -> Any:
+            step = (name, describe(*arguments))
+            if step not in steps[-1:]:
+                steps.append(step)
+            return real(*arguments)
+
+        monkeypatch.setattr(os, name, recorded)
+
+    def name_of(path: Path) -> str:
+        return "temporary" if path.name.startswith(".undo.") else path.name
+
+    def written(descriptor: int, _data: bytes, offset: int) -> str:
+        if name_of(path_of(descriptor)) != "journal.img":
+            return "a member"
+        return "superblock" if offset < 16 * 512 else "log"
+
+    def brought(descriptor: int) -> str:
+        path = path_of(descriptor)
+        if name_of(path) == "temporary":
+            synced.append(path.read_bytes())
+        return name_of(path)
+
+    recording("pwrite", written)
+    recording("fsync", brought)
+    recording("rename", lambda source, target: f"{name_of(Path(source))} to {Path(target).name}")
+    in_place_with(images, tmp_path / "undo")
+    all_synced = [("fsync", path.name) for path in images]
+    assert steps == [
+        ("fsync", "temporary"), ("rename", "temporary to undo"), ("fsync", tmp_path.name),
+        ("pwrite", "a member"), *all_synced,
+        ("pwrite", "log"), *all_synced,
+        ("pwrite", "superblock"), *all_synced,
+    ]  # fmt: skip
+    assert synced == [(tmp_path / "undo").read_bytes()]
+
+
 def test_a_real_kill_in_the_middle_is_undone_by_the_command(
     images: list[Path], tmp_path: Path
 ) -> None:
@@ -177,6 +239,32 @@ def test_a_real_kill_in_the_middle_is_undone_by_the_command(
     assert done.returncode == -signal.SIGKILL
     assert images_in(tmp_path / "images") != before
     assert run(["replay", "--undo", str(undo)]) == 0
+    assert images_in(tmp_path / "images") == before
+
+
+@pytest.mark.parametrize("data_bytes", [0, 100_000], ids=["at-the-end", "on-the-way"])
+def test_full_disk_under_the_undo_file_is_said_and_leaves_nothing(
+    data_bytes: int, images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """*data_bytes* more than fit a buffer let the disk be full before the file is ended."""
+    before, saved = images_in(tmp_path / "images"), UndoWriter.save
+    real = Path.open
+
+    def on_full_disk(path: Path, mode: str = "r") -> IO[Any]:
+        file = real(path, mode)
+        if mode == "xb":
+            with real(Path("/dev/full"), "wb") as full:
+                os.dup2(full.fileno(), file.fileno())
+        return file
+
+    def larger(writer: UndoWriter, file: int, offset: int, data: bytes) -> None:
+        saved(writer, file, offset, data[:1] + bytes(data_bytes))
+
+    monkeypatch.setattr(Path, "open", on_full_disk)
+    monkeypatch.setattr(UndoWriter, "save", larger)
+    with pytest.raises(Unavailable, match=r"/undo: no space left on that file system; free some"):
+        in_place_with(images, tmp_path / "undo")
+    assert [path.name for path in tmp_path.iterdir()] == ["images"]
     assert images_in(tmp_path / "images") == before
 
 
@@ -210,27 +298,25 @@ def test_a_damaged_undo_file_changes_nothing(
     assert images_in(tmp_path / "images") == after
 
 
-def test_an_image_of_another_size_is_not_undone(images: list[Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("spoil", "wanted"),
+    [
+        pytest.param(lambda image: os.truncate(image, 512), "this is another image", id="other"),
+        pytest.param(Path.unlink, "cannot be opened: No such file", id="gone"),
+        pytest.param(lambda image: attach(image, "md127"), "mdadm --stop /dev/md127", id="in-use"),
+    ],
+)
+def test_where_one_image_cannot_be_undone_none_is(
+    spoil: Callable[[Path], object], wanted: str, images: list[Path], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(in_use, "SYSFS", tmp_path / "sys")
     in_place_with(images, tmp_path / "undo")
-    os.truncate(images[0], images[0].stat().st_size + 512)
-    with pytest.raises(BadInput, match="this is another image"):
+    spoil(images[-1])
+    after = images_in(tmp_path / "images")
+    with pytest.raises(BadInput, match=f"{images[-1].name}: .*{wanted}"):
         apply_undo(tmp_path / "undo")
-
-
-@pytest.mark.parametrize("holder", ["md127", None], ids=["of-a-running-array", "attached"])
-def test_an_image_behind_a_loop_device_is_refused(
-    holder: str | None, images: list[Path], tmp_path: Path
-) -> None:
-    device = tmp_path / "sys" / "loop7"
-    (device / "loop").mkdir(parents=True)
-    (device / "loop" / "backing_file").write_text(f"{images[0].resolve()}\n")
-    (device / "holders").mkdir()
-    if holder:
-        (device / "holders" / holder).mkdir()
-    wanted = "mdadm --stop /dev/md127" if holder else "losetup --detach /dev/loop7"
-    with pytest.raises(BadInput, match=wanted):
-        require_not_in_use(images[0], sysfs=tmp_path / "sys")
-    require_not_in_use(images[1], sysfs=tmp_path / "sys")
+    assert images_in(tmp_path / "images") == after
 
 
 def test_a_dry_run_prints_every_stripe_and_writes_nothing(

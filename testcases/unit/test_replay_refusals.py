@@ -212,7 +212,7 @@ def test_stale_device(victim: str, tmp_path: Path) -> None:
     paths = array.store(tmp_path / "in", events=18 if victim == "journal.img" else 20)
     if victim == "member1.img":
         store(tmp_path / "in", {victim: array.images.member_images({1: {"events": 18}})[1]})
-    error = refused(paths, tmp_path / "out", f"{victim}: stale, 18 events.*20")
+    error = refused(paths, tmp_path / "out", f"{victim}: stale.*, 18 events.*20")
     assert isinstance(error, BadImage)
 
 
