@@ -10,8 +10,11 @@ from typing import Any
 import click
 
 from harness.campaign.crash import CrashOptions, CutChoice
-from harness.campaign.exploring.exploration import ExploreOptions, explore
+from harness.campaign.exploring.choosing import ExploreOptions
+from harness.campaign.exploring.exploration import STORE, explore
 from harness.campaign.exploring.oracles import Oracles
+from harness.campaign.exploring.smallest import shrink_reds
+from harness.campaign.exploring.store import opened_store
 from harness.campaign.known_issues import known_issues_of
 from harness.crash.strategies import Strategy
 from harness.errors import EXIT_AGREES, EXIT_DIFFERS, BadInput
@@ -87,6 +90,15 @@ _DEFAULT_GUESTS = 2
 @click.option(
     "--state", "only", type=int, metavar="N", help="Look at state N alone, and keep its images."
 )
+@click.option(
+    "--shrink", type=click.Choice(["new", "all", "none"]), default="new", show_default=True,
+    help="Reduce the first red of each kind, and keep the smallest: those that no known issue"
+    " explains, all, or none.",
+)  # fmt: skip
+@click.option(
+    "--shrink-time", "shrink_s", type=click.IntRange(1), default=60, show_default=True,
+    metavar="SECONDS", help="For each kind.",
+)  # fmt: skip
 @click.option("--strict", is_flag=True, help="Exit 1 for a known issue as well.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def explore_command(
@@ -106,6 +118,8 @@ def explore_command(
     jitter_us: int,
     guests: int,
     only: int | None,
+    shrink: str,
+    shrink_s: int,
     strict: bool,
     as_json: bool,
     **shape_given: Any,
@@ -132,10 +146,16 @@ def explore_command(
         folder = results_root() / f"explore-{options.key}"
         explored = explore(options, folder, guests=guests, issues=issues, say=say, only=only)
         summary = summarise(folder, journaled=shape.journaled, only=only)
+        smallest = []
+        if shrink != "none" and only is None:
+            with opened_store(folder / STORE) as store:
+                smallest = shrink_reds(
+                    options, folder, store, issues, known=shrink == "all", limit_s=shrink_s, say=say
+                )
     if as_json:
-        click.echo(json.dumps(summary_document(explored, summary), indent=1))
+        click.echo(json.dumps(summary_document(explored, summary, smallest), indent=1))
     else:
-        for line in report_lines(options, kernel, explored, summary, issues):
+        for line in report_lines(options, kernel, explored, summary, smallest, issues):
             click.echo(line)
     return _exit_status(summary, strict=strict)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from harness.campaign.evidence import verdict_document
-from harness.campaign.exploring.exploration import Explored, ExploreOptions
+from harness.campaign.exploring.choosing import ExploreOptions
+from harness.campaign.exploring.exploration import Explored
+from harness.campaign.exploring.smallest import Smallest
 from harness.campaign.known_issues import KnownIssues
 from harness.crash.sequences import Operation
 from harness.crash.workload import JournalMode
@@ -26,6 +28,7 @@ def report_lines(
     kernel: Kernel,
     explored: Explored,
     summary: Summary,
+    smallest: Sequence[Smallest],
     issues: KnownIssues,
 ) -> Iterator[str]:
     """Yield what is printed."""
@@ -47,6 +50,8 @@ def report_lines(
     if options.exhaustive:
         yield from _coverage_lines(summary)
     yield from _red_lines(summary)
+    for each in smallest:
+        yield from _smallest_lines(each)
     if missing := unseen_issues(issues.issues, shape_facts(crash.shape), _seen(summary)):
         yield f"not seen   {', '.join(missing)}: listed as known for this shape and kernel"
     done = explored.progress
@@ -64,7 +69,9 @@ def report_lines(
     yield f"kept       {explored.folder}"
 
 
-def summary_document(explored: Explored, summary: Summary) -> dict[str, Any]:
+def summary_document(
+    explored: Explored, summary: Summary, smallest: Sequence[Smallest]
+) -> dict[str, Any]:
     """Return the same as JSON values."""
     return {
         "schema": 2,
@@ -86,6 +93,12 @@ def summary_document(explored: Explored, summary: Summary) -> dict[str, Any]:
             {"where": red.where, "verdict": red.verdict.outcome.value,
              "reason": red.verdict.reason, "stands_for": red.stands_for}
             for red in summary.reds
+        ],
+        "smallest": [
+            {"reason": each.reason, "folder": None if each.folder is None else str(each.folder),
+             "operations": each.operations, "of_operations": each.operations_before,
+             "events": each.events, "lost_writes": each.lost_writes, "steps": list(each.steps)}
+            for each in smallest
         ],
         "seconds": round(explored.seconds, 2),
         "folder": str(explored.folder),
@@ -149,6 +162,21 @@ def _coverage_lines(summary: Summary) -> Iterator[str]:
             red += count.red
         figures = "".join(f"{cells[at, mode]:>22}" for mode in modes for at in ("first", "later"))
         yield f"{_INDENT}{operation.value:<17}{figures}  {states:>7}  {recovered:>9}  {red:>3}"
+
+
+def _smallest_lines(each: Smallest) -> Iterator[str]:
+    if each.folder is None:
+        yield f"smallest   {each.reason}: it did not show again in a new recording"
+        return
+    yield (
+        f"smallest   {each.reason}: {each.operations} of {each.operations_before} operations,"
+        f" {each.events} events before the cut, {each.lost_writes} lost writes"
+    )
+    yield f"{_INDENT}{'; '.join(each.steps)}"
+    yield (
+        f"{_INDENT}red in {each.recorded_red} of {each.recordings} recordings, of what was left"
+        f" out as well; {each.folder}"
+    )
 
 
 def _seen(summary: Summary) -> list[str]:

@@ -58,6 +58,15 @@ def on_top_of(
     return Trace(disks, tuple(before))
 
 
+def contents_at_end(trace: Trace) -> dict[str, DiskContent]:
+    """Return what each disk of a trace holds when all of it has happened."""
+    contents = [DiskContent() for _ in trace.disks]
+    for event in trace.events:
+        if isinstance(event, Issue):
+            contents[event.disk].take(event)
+    return {disk.name: content for disk, content in zip(trace.disks, contents, strict=True)}
+
+
 def _extents(content: DiskContent) -> Iterator[tuple[int, bytes]]:
     """Yield what a disk holds as (offset, bytes) of as few pieces as there can be."""
     run: list[bytes] = []

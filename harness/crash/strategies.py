@@ -43,6 +43,15 @@ class ChosenState:
     cut: Cut
     survives: Mapping[Place, Ranges]  # of the writes that may be lost
 
+    def is_whole(self, place: Place) -> bool:
+        """Whether all of an uncertain write survives."""
+        return self.survives.get(place) == _whole(self.cut, place)
+
+    def with_whole(self, places: Iterable[Place]) -> ChosenState:
+        """Return the state in which all of these writes survives as well."""
+        more = {place: _whole(self.cut, place) for place in places}
+        return ChosenState(self.number, self.cut, {**self.survives, **more})
+
     def renumbered(self, number: int) -> ChosenState:
         """Return the same state at another place in the order."""
         return ChosenState(number, self.cut, self.survives)

@@ -21,6 +21,7 @@ _TWO_PAGES = struct.Struct("<HHIQII")  # PARITY on RAID-6: P and Q
 _FLUSH_HEAD = struct.Struct("<HHI")
 _DATA, _PARITY, _FLUSH = (int(kind) for kind in PayloadType)
 _ALL_ONES = 0xFFFFFFFF
+_AT_ONCE = 15  # pages that are read and verified at once: few enough to stay in a core's cache
 
 
 def read_plain_meta(log: Log, meta: MetaBlock) -> ScannedMeta | None:
@@ -87,14 +88,17 @@ def _other(
 
 def _pages_verified(log: Log, meta: LogSector, checksums: list[int]) -> bool:
     """Whether the pages behind a meta block, around the end of the ring, are as announced."""
-    first = log.ring.add(meta, BLOCK_SECTORS)
-    before_end = (log.ring.size - first) // BLOCK_SECTORS
-    if len(checksums) < before_end:
-        # One more: it will be the next meta block.
-        return _verified(log, log.read_blocks(first, len(checksums) + 1), checksums)
-    return _verified(log, log.read_blocks(first, before_end), checksums[:before_end]) and _verified(
-        log, log.read_blocks(LogSector(0), len(checksums) - before_end), checksums[before_end:]
-    )
+    at, done = log.ring.add(meta, BLOCK_SECTORS), 0
+    while done < len(checksums):
+        before_end = (log.ring.size - at) // BLOCK_SECTORS
+        count = min(_AT_ONCE, before_end, len(checksums) - done)
+        # One more where there is one: behind the last page it will be the next meta block.
+        pages = log.read_blocks(at, min(count + 1, before_end))
+        if not _verified(log, pages, checksums[done : done + count]):
+            return False
+        done += count
+        at = log.ring.add(at, count * BLOCK_SECTORS)
+    return True
 
 
 def _verified(log: Log, read: bytes | memoryview, checksums: list[int]) -> bool:

@@ -5,6 +5,7 @@ DESIGN.md section 6. Judged on the members themselves, as they are when recovery
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -206,8 +207,8 @@ def _bursts(workload: Workload) -> Iterator[tuple[Write, ...]]:
 def _begun(workload: Workload, marks: Sequence[Mark]) -> Iterator[tuple[int, int]]:
     """Yield (sequence, last write that may have begun by then) for each mark of a burst's end."""
     last_of = [burst[-1].number for burst in _bursts(workload)]
-    following = dict(zip([0, *last_of], [*last_of, *last_of[-1:]], strict=True))
-    yield 0, following[0]
+    following = dict(itertools.pairwise([0, *last_of, *last_of[-1:]]))
+    yield 0, following.get(0, 0)
     for mark in marks:
         for word in (_COMPLETED, _FAILED, _FLUSHED):
             if mark.text.startswith(word):

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.campaign.exploring.exploration import STORE, ExploreOptions, explore
+from harness.campaign.exploring.choosing import ExploreOptions
+from harness.campaign.exploring.exploration import STORE, explore
 from harness.campaign.exploring.store import opened_store
 from harness.campaign.known_issues import KnownIssues, known_issues_of
 from harness.crash.strategies import Strategy

@@ -149,7 +149,8 @@ class BankGuest:
             "put_state", marks=marks, number=number, nodes=nodes.every, deadline_s=DEADLINE_S,
             answer_within_s=2 * DEADLINE_S + _ANSWER_S,
         )  # fmt: skip
-        md.set_journal_mode(self._guest, mode)
+        if nodes.journal is not None:
+            md.set_journal_mode(self._guest, mode)
         self._guest.call("mark", node=marks, text=WORKLOAD_BEGINS)
         run_workload(Session(self._guest, self._server, nodes, marks), workload, last=last)
         self._guest.call("mark", node=marks, text=WORKLOAD_ENDS)

@@ -6,7 +6,6 @@ a class: the kernel recovers one of them, the oracles that need no kernel judge 
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import shutil
 import time
@@ -15,7 +14,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.campaign.crash import CrashOptions
+from harness.campaign.exploring.choosing import (
+    ExploreOptions,
+    chosen_states,
+    predictor_of,
+    subject_of,
+)
 from harness.campaign.exploring.guest_pool import (
     AT_ONCE,
     GuestPool,
@@ -25,7 +29,7 @@ from harness.campaign.exploring.guest_pool import (
     recover_and_judge,
 )
 from harness.campaign.exploring.interrupted import interruptions, same_end
-from harness.campaign.exploring.oracles import Oracles, Sampled
+from harness.campaign.exploring.oracles import Sampled
 from harness.campaign.exploring.recordings import (
     NamedRecording,
     drawn_recording,
@@ -34,7 +38,6 @@ from harness.campaign.exploring.recordings import (
 from harness.campaign.exploring.state_evidence import keep_state
 from harness.campaign.exploring.store import (
     ITSELF,
-    SCHEMA,
     ChildRecord,
     ClassRecord,
     ExploreStore,
@@ -42,23 +45,14 @@ from harness.campaign.exploring.store import (
     StateRecord,
     opened_store,
 )
-from harness.campaign.exploring.subjects import Journaled, Looking, Subject, WithoutJournal
+from harness.campaign.exploring.subjects import Subject
 from harness.campaign.exploring.trace_judging import judge_trace
 from harness.campaign.known_issues import KnownIssues
 from harness.campaign.lab import Say
 from harness.campaign.recording import Recording
 from harness.crash.strategies import (
-    FEW_SUBSETS_LOG2,
-    MOST_SUBSETS_LOG2,
     ChosenState,
-    Strategy,
-    choose_states,
-    count_states,
 )
-from harness.crash.walk import Cut, walk
-from harness.recovery.metawise import DEFAULT_STRIPE_CACHE_SIZE
-from harness.verdict.durability import Promises
-from harness.verdict.predicted_state import Predictor
 from harness.verdict.verdict import Finding, Judgement, Outcome, Verdict, verdict_of
 
 STORE = "explore.sqlite"
@@ -66,29 +60,6 @@ _FINISHED = "finished"
 _STATES_AT_ONCE = 100  # written down together
 _MOST_KEPT = 5  # red states of which the images are kept
 _TELL_EVERY_S = 2.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExploreOptions:
-    """Everything that decides an exploration, but for how many guests do it."""
-
-    crash: CrashOptions
-    strategy: Strategy
-    states: int
-    oracles: Oracles = field(default_factory=Oracles)
-    lying: frozenset[str] = frozenset()  # disks whose flush does nothing
-    exhaustive: int = 0  # length of the longest sequences; 0: one drawn workload
-
-    @property
-    def key(self) -> str:
-        """What tells an exploration from others, and finds it again."""
-        crash = self.crash
-        parts = (
-            str(SCHEMA), crash.image.identity, str(crash.shape), crash.era.name, str(crash.seed),
-            str(crash.steps), str(crash.jitter_us), self.strategy.value, str(self.states),
-            str(self.oracles), str(self.exhaustive), *sorted(self.lying),
-        )  # fmt: skip
-        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -155,43 +126,6 @@ def recordings_of(
             options.crash, options.exhaustive, folder, guests=guests, say=say
         )
     return iter([drawn_recording(options.crash, folder, say)])
-
-
-def predictor_of(options: ExploreOptions) -> Predictor:
-    """Return what predicts the recovery of states of any recording."""
-    crash = options.crash
-    return Predictor(crash.shape.disk_sizes, crash.era, stripe_cache_size=DEFAULT_STRIPE_CACHE_SIZE)
-
-
-def subject_of(options: ExploreOptions, recording: Recording, predictor: Predictor) -> Subject:
-    """Return how the states of a recording are looked at."""
-    looking = Looking(
-        promises=Promises(recording.workload, recording.trace, options.crash.shape.geometry),
-        sizes_bytes=options.crash.shape.disk_sizes,
-        seed=options.crash.seed, oracles=options.oracles,
-    )  # fmt: skip
-    if options.crash.shape.journaled:
-        return Journaled(looking, predictor)
-    return WithoutJournal(looking)
-
-
-def chosen_states(
-    options: ExploreOptions, recording: Recording, *, states: int
-) -> Iterator[ChosenState]:
-    """Yield the states of a recording that are looked at, numbered from 0."""
-    trace = recording.trace
-
-    def cuts() -> Iterator[Cut]:
-        return walk(trace, recording.first_event, recording.last_event, lying=options.lying)
-
-    for subsets_log2 in range(FEW_SUBSETS_LOG2, MOST_SUBSETS_LOG2 + 1):
-        counts = [count_states(cut, options.strategy, trace.disks, subsets_log2) for cut in cuts()]
-        if sum(counts) >= states:
-            break
-    return choose_states(
-        cuts(), counts, options.strategy, trace.disks, states=states,
-        seed=options.crash.seed, subsets_log2=subsets_log2,
-    )  # fmt: skip
 
 
 class _Run:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from harness.campaign.exploring.batch import Looks, StateToRecover
+from harness.campaign.exploring.choosing import ExploreOptions
 from harness.campaign.exploring.guest_pool import Job, Judged
 from harness.campaign.exploring.state_judging import judge_recovered
 from harness.campaign.exploring.subjects import (
@@ -35,9 +35,6 @@ from harness.recovery.metawise import DEFAULT_STRIPE_CACHE_SIZE
 from harness.verdict.afterwards import INTERRUPTED, judge_same_members
 from harness.verdict.predicted_state import JournalGone, PredictedState, predict_state
 from harness.verdict.verdict import Finding, Judgement, Verdict, verdict_of
-
-if TYPE_CHECKING:
-    from harness.campaign.exploring.exploration import ExploreOptions
 
 MOST_STATES = 24  # of one recovery, spread over all that it has
 

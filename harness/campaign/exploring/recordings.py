@@ -16,16 +16,15 @@ from harness.campaign.exploring.batch import BankGuest
 from harness.campaign.exploring.guest_pool import guest_pool
 from harness.campaign.lab import Say
 from harness.campaign.recording import Recording, recording_of
-from harness.crash.base import on_top_of
-from harness.crash.content import DiskContent
+from harness.crash.base import contents_at_end, on_top_of
 from harness.crash.sequences import (
     OperationSequence,
     all_sequences,
     prelude,
     workload_of_sequence,
 )
-from harness.crash.trace import Issue, Trace, decode, encode_event, encode_header
-from harness.crash.workload import StopArray, Workload
+from harness.crash.trace import Trace, decode, encode_event, encode_header
+from harness.crash.workload import Step, StopArray, Workload
 from harness.errors import HarnessError
 from harness.processes import temporary_folder
 from harness.storage.atomic import replacing
@@ -34,9 +33,10 @@ from harness.storage.images import naming_full_disk
 TRACE = "trace.mdjtrace"
 _SEQUENCES = "sequences"
 _BASE = "base.mdjtrace"
+_BARE = "bare.mdjtrace"
 _HANGS = ".hangs"
 _AT_ONCE = 4  # sequences handed to a guest
-_PROMISED = "flushed 1"  # the prelude's only write
+PROMISED = "flushed 1"  # the prelude's only write
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def sequence_recordings(
     place = folder / _SEQUENCES
     place.mkdir(exist_ok=True)
     every = list(all_sequences(length, seed=options.seed))
-    base = _base(options, folder, say)
+    base = written_base(options, folder, say)
     missing = [
         _SequenceJob(number, sequence, place)
         for number, sequence in enumerate(every)
@@ -87,15 +87,6 @@ def sequence_recordings(
         _record_all(options, base, missing, guests=guests, say=say)
     for number, sequence in enumerate(every):
         yield _read_sequence(options, sequence, place, number)
-
-
-def contents_at_end(trace: Trace) -> dict[str, DiskContent]:
-    """Return what each disk of a trace holds when all of it has happened."""
-    contents = [DiskContent() for _ in trace.disks]
-    for event in trace.events:
-        if isinstance(event, Issue):
-            contents[event.disk].take(event)
-    return {disk.name: content for disk, content in zip(trace.disks, contents, strict=True)}
 
 
 def whole_workload(options: CrashOptions, sequence: OperationSequence) -> Workload:
@@ -133,7 +124,7 @@ def record_on(
     """
     contents = contents_at_end(base)
     events = guest.record(number, contents, sequence.mode, workload, last=1)
-    return on_top_of(list(contents.values()), base.disks, events, marks=[_PROMISED])
+    return on_top_of(list(contents.values()), base.disks, events, marks=[PROMISED])
 
 
 def _record_all(
@@ -172,7 +163,7 @@ def _serve(
                 temporary.write_text(str(failed))
             yield _SequenceDone(job, ends_the_guest=True)
             return
-        _write_trace(_path(job.folder, job.number), trace)
+        write_trace(_path(job.folder, job.number), trace)
         yield _SequenceDone(job, ends_the_guest=False)
 
 
@@ -186,20 +177,28 @@ def _read_sequence(
     return NamedRecording(str(sequence), recording, sequence=sequence)
 
 
-def _base(options: CrashOptions, folder: Path, say: Say) -> Trace:
+def bare_base(options: CrashOptions, folder: Path, say: Say) -> Trace:
+    """Return the trace of an array that was made and stopped, and never written to."""
+    return _recorded_once(options, folder / _BARE, (StopArray(),), say)
+
+
+def written_base(options: CrashOptions, folder: Path, say: Say) -> Trace:
     """Return the trace of an array that was made, written to and stopped."""
-    path = folder / _BASE
+    before = prelude(area_of(options), seed=options.seed)
+    return _recorded_once(options, folder / _BASE, (*before.steps, StopArray()), say)
+
+
+def _recorded_once(options: CrashOptions, path: Path, steps: tuple[Step, ...], say: Say) -> Trace:
     if not path.exists():
-        with temporary_folder(prefix=".recording-", parent=folder) as place:
+        with temporary_folder(prefix=".recording-", parent=path.parent) as place:
             evidence = Evidence(place)
-            before = prelude(area_of(options), seed=options.seed)
-            steps = (*before.steps, StopArray())
             record(options, evidence, say=say, workload=Workload(options.seed, steps))
             evidence.path(TRACE).rename(path)
     return decode(path.read_bytes())
 
 
-def _write_trace(path: Path, trace: Trace) -> None:
+def write_trace(path: Path, trace: Trace) -> None:
+    """Write a trace as a file that `decode` reads."""
     with naming_full_disk(path.parent), replacing(path) as temporary:
         temporary.write_bytes(
             encode_header(trace.disks) + b"".join(map(encode_event, trace.events))

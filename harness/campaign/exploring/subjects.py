@@ -254,6 +254,8 @@ def _judge_read_back(
 def _checked_sectors(array: Array, promises: Promises) -> int:
     """Return how much of each member a check has to go through: whole chunks."""
     geometry = array.geometry
+    if not promises.pages:
+        return 0
     last = geometry.place(ArraySector(promises.pages[-1])).sector
     return (last // geometry.chunk_sectors + 1) * geometry.chunk_sectors
 

@@ -1,0 +1,100 @@
+"""Delta debugging ends with parts of which none can be left out, and workloads come apart whole."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import pytest
+
+from harness.crash.shrink import atoms_of, minimise, workload_of_atoms
+from harness.crash.workload import Area, FlushStep, Step, Write, WriteStep, random_workload
+from harness.ondisk.units import ArraySector
+from harness.verdict.reason import Reason, reasons_of
+from harness.verdict.verdict import Finding, Judgement, Outcome, Verdict, verdict_of
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_is_needed_is_left_and_nothing_else(seed: int) -> None:
+    draw = random.Random(seed)
+    parts = list(range(draw.randrange(1, 60)))
+    needed = set(draw.sample(parts, draw.randrange(min(len(parts), 5) + 1)))
+    asked = 0
+
+    def still_does(some: Sequence[int]) -> bool:
+        nonlocal asked
+        asked += 1
+        return needed <= set(some)
+
+    assert list(minimise(parts, still_does)) == sorted(needed)
+    assert asked < 30 * (len(needed) + 1) + len(parts)
+
+
+def test_where_nothing_can_go_nothing_goes() -> None:
+    parts = [1, 2, 3, 4, 5]
+    assert minimise(parts, lambda some: len(some) == 5) == parts
+    assert minimise([], lambda _: True) == []
+
+
+def test_no_single_part_of_the_end_can_be_left_out_though_the_question_is_odd() -> None:
+    """The answer does not grow with the parts: an even number of them will do."""
+    left = list(minimise(list(range(31)), lambda some: len(some) % 2 == 0 and 17 in some))
+    assert 17 in left
+    assert len(left) % 2 == 0
+
+
+def test_a_workload_taken_apart_and_put_together_is_the_same() -> None:
+    area = Area(32, 2, 32768)
+    drawn = random_workload(area, seed=5, steps=9)
+    atoms = atoms_of(drawn.steps)
+    whole, alone = workload_of_atoms(atoms, seed=drawn.seed)
+    assert whole == alone == drawn
+    flushes = sum(isinstance(step, FlushStep) for step in drawn.steps)
+    assert len(atoms) == len(drawn.writes) + flushes
+
+
+def test_what_is_left_is_numbered_anew_behind_what_came_before() -> None:
+    burst = WriteStep(tuple(Write(n, ArraySector(8 * n), 8) for n in (2, 3, 4)))
+    before: list[Step] = [WriteStep((Write(1, ArraySector(0), 8),)), FlushStep()]
+    atoms = atoms_of([burst, FlushStep(), burst])
+    whole, alone = workload_of_atoms([atoms[0], atoms[2], atoms[5]], seed=1, before=before)
+    assert [w.number for w in whole.writes] == [1, 2, 3, 4]
+    first, second = alone.steps
+    assert isinstance(first, WriteStep)
+    assert isinstance(second, WriteStep)
+    assert [w.sector for w in first.writes] == [16, 32]
+    assert [w.sector for w in second.writes] == [24], "another burst stays another one"
+
+
+# For the same reason.
+
+
+def red(*findings: Finding) -> Verdict:
+    return verdict_of((Judgement("durability", ("all",), findings),))
+
+
+def test_figures_and_what_is_held_instead_make_no_other_reason() -> None:
+    one = Finding(
+        "durability", "array sector 8 holds zeroes; write 2 of it was flushed and is gone"
+    )
+    two = Finding(
+        "durability",
+        "array sector 99 holds write 1 of array sector 99 (seed 3); write 7 of it was flushed and"
+        " is gone",
+    )
+    other = Finding(
+        "atomicity", "array sector 8 holds zeroes; write 2 of it was flushed and is gone"
+    )
+    (reason,) = reasons_of(red(one), known=False)
+    assert reason.is_met_by(red(two))
+    assert reason.is_met_by(red(other, two)), "among others"
+    assert not reason.is_met_by(red(other))
+    assert not reason.is_met_by(verdict_of((Judgement("durability", ("all",)),)))
+
+
+def test_a_known_red_has_each_of_its_issues_for_a_reason() -> None:
+    verdict = Verdict(Outcome.KNOWN, red(Finding("durability", "x")).judgements, "a-b, c-d")
+    reasons = reasons_of(verdict, known=True)
+    assert [str(reason) for reason in reasons] == ["a-b", "c-d"]
+    assert all(reason.is_met_by(verdict) for reason in reasons)
+    assert not Reason("durability", "", "b").is_met_by(verdict)
