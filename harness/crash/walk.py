@@ -49,14 +49,18 @@ class Cut:
 class _Disk:
     """One disk on its way through the trace."""
 
-    def __init__(self, disk: TraceDisk, *, lies: bool) -> None:
+    def __init__(self, disk: TraceDisk) -> None:
         self._safe = disk.cache is Cache.WRITE_THROUGH
-        self._lies = lies
+        self._lies = False
         self._base = DiskContent()
         self._pending: list[tuple[Issue, Fate]] = []
         self._flushes: dict[int, int] = {}  # request -> its sequence
         self._completed: dict[int, int] = {}  # request -> sequence, of what is pending
         self.standing = Standing(self._base, ())
+
+    def begin_to_lie(self) -> None:
+        """Do nothing of what a flush or FUA promises from here on."""
+        self._lies = True
 
     def issue(self, event: Issue) -> None:
         if event.operation is Operation.FLUSH:
@@ -110,15 +114,19 @@ def walk(
         trace: from its beginning, when all disks were zeroes.
         first: the first event of interest; a cut right before it comes first of all.
         last: the last one.
-        lying: names of disks whose flush and FUA do nothing.
+        lying: names of disks whose flush and FUA do nothing from *first* on; what came before
+            is as good as flushed, or there would be no array any more.
     """
-    disks = [_Disk(disk, lies=disk.name in lying) for disk in trace.disks]
+    disks = [_Disk(disk) for disk in trace.disks]
     begun = False
     for event in trace.events:
         if event.sequence > last:
             break
         if event.sequence >= first and not begun:
             begun = True
+            for disk, traced in zip(disks, trace.disks, strict=True):
+                if traced.name in lying:
+                    disk.begin_to_lie()
             yield Cut(event.sequence, tuple(disk.standing for disk in disks), issued=True)
         if isinstance(event, Issue):
             disks[event.disk].issue(event)

@@ -37,15 +37,16 @@ class Recoverer:
 
         Args:
             state: ``number``; ``nodes`` to assemble, a journal last; ``by_mdadm``, whether mdadm
-                does that; ``read_pages``, pages of the array to be read back; ``check_sectors`` of
-                each member for md to check, or 0; ``again``, whether to recover a second time;
-                ``without``, a list of nodes to leave out for each time to read back degraded.
+                does that, and md itself if it refuses; ``read_pages``, pages of the array to be
+                read back; ``check_sectors`` of each member for md to check, or 0; ``again``,
+                whether to recover a second time; ``without``, a list of nodes to leave out for
+                each time to read back degraded.
             deadline_s: for each request to md.
 
         Returns:
             What came of it: ``assembled``, ``settled``, ``stopped``, seconds, what md said, and
-            where it hangs if it does; ``read``, ``mismatch_sectors``, ``second`` and ``degraded``
-            as asked.
+            where it hangs if it does; ``refused``, what mdadm said then; ``read``,
+            ``mismatch_sectors``, ``second`` and ``degraded`` as asked.
         """
         number, nodes = state["number"], state["nodes"]
         self._log()
@@ -101,9 +102,13 @@ class Recoverer:
         if by_mdadm:
             ended = self._array.assemble_by_mdadm(nodes, deadline_s)
             answer["assembled"] = ended["status"] == 0
-            answer["error"] = ended["output"] if ended["status"] else ""
             answer["stack"] = ended["stack"]
-            return
+            if answer["assembled"] or answer["stack"]:
+                return
+            # What md itself makes of it is of interest as well.
+            answer["refused"] = ended["output"]
+            with contextlib.suppress(OSError):
+                self._array.stop(deadline_s)
         try:
             self._array.assemble(nodes, deadline_s)
         except OSError as error:
@@ -123,7 +128,7 @@ class Recoverer:
 
     def _end(self, answer: Answer, *, by_mdadm: bool, deadline_s: float) -> None:
         answer["doing"] = "stop"
-        if by_mdadm:
+        if by_mdadm and not answer["refused"]:
             self._array.close()
             self._array.stop_by_mdadm()
         else:
@@ -196,7 +201,7 @@ def ends_the_guest(answer: Answer) -> bool:
 def _nothing_yet() -> Answer:
     return {
         "assembled": False, "settled": False, "stopped": False, "error": "", "stack": "",
-        "doing": "",
+        "refused": "", "doing": "",
     }  # fmt: skip
 
 

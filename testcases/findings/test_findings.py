@@ -13,7 +13,7 @@ import pytest
 
 from harness.campaign.crash import record, recover_state
 from harness.crash.trace import Cache
-from harness.errors import DeadlineMissed
+from harness.errors import StepHangs
 from harness.md import array as md
 from harness.md.shape import Shape
 from harness.recovery.layout import Level
@@ -54,11 +54,11 @@ def test_a_journal_smaller_than_a_batch_of_stripes_hangs_the_writer(
 
     The tail never passes the last unit, so that one cannot be reclaimed; no size is refused.
     """
-    monkeypatch.setattr("harness.campaign.steps.WORKLOAD_DEADLINE_S", HANG_S)
+    monkeypatch.setattr("harness.campaign.steps.STEP_DEADLINE_S", HANG_S)
     shape = Shape(
         level=Level.RAID4, members=7, layout=0, chunk_bytes=32 * 1024, journal_bytes=256 * 1024,
         member_cache=Cache.WRITE_THROUGH,
     )  # fmt: skip
     options = lab.options(kernel, shape, seed=469575, steps=24)
-    with pytest.raises(DeadlineMissed):
+    with pytest.raises(StepHangs, match="a step of the workload hangs"):
         record(options, lab.evidence(), say=print)

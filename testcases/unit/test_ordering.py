@@ -92,6 +92,14 @@ class Driver:
         """Write a page of a member, and wait for it."""
         self.done(self.write(slot, OFFSET + stripe, data))
 
+    def trim(self, disk: int, sector: int, sectors: int) -> None:
+        """Trim a range of a disk, and wait for it."""
+        number = len(self.events) + 1
+        self.events.append(
+            Issue(number, number, disk, Operation.TRIM, Flag(0), sector * 512, sectors * 512, b"")
+        )
+        self.done(number)
+
     def tail(self, position: int) -> None:
         """Write the journal's superblock, and wait for it."""
         block = superblock(

@@ -77,6 +77,7 @@ class RecoveredState:
     degraded: tuple[ReadBack, ...] = ()
     events: tuple[Event, ...] = field(default=(), repr=False)  # all of the recovery
     lost: str = ""  # how the guest was lost over it, if it was
+    refused: CommandResult | None = None  # by mdadm, before md itself was asked
 
     @property
     def ends_the_guest(self) -> bool:
@@ -182,7 +183,7 @@ class BankGuest:
                 ReadBack(names, _recovered(each), _numbers(each.get("read", ())))
                 for names, each in zip(state.looks.without, degraded, strict=False)
             ),
-            traced.recovery,
+            traced.recovery, refused=_refusal(result),
         )  # fmt: skip
 
     def _lost(self, states: Sequence[StateToRecover], lost: GuestLost) -> RecoveredState:
@@ -231,6 +232,12 @@ def _places(disks: Sequence[ServedDisk], socket: Path) -> tuple[GuestDisk, ...]:
 
 def _journal_last(names: Sequence[str]) -> list[str]:
     return sorted(names, key=lambda name: name == JOURNAL_NAME)
+
+
+def _refusal(result: Mapping[str, object]) -> CommandResult | None:
+    if not (said := str(result["refused"])):
+        return None
+    return CommandResult("guest", ("mdadm", "--assemble"), 1, said, 0.0)
 
 
 def _numbers(values: object) -> tuple[int, ...]:

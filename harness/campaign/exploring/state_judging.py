@@ -49,7 +49,8 @@ def judge_recovered(
         done: what the kernel did.
     """
     recovered = done.recovered
-    available = judge_available(predicted.array, recovered, stale=predicted.stale)
+    first = recovered if done.refused is None else replace(recovered, assembled=done.refused)
+    available = judge_available(predicted.array, first, stale=predicted.stale)
     up = (available, judge_alive(recovered))
     if any(judgement.findings for judgement in up) and not recovered.settled:
         return verdict_of(up)

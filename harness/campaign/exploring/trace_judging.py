@@ -42,7 +42,7 @@ def last_with_journal(recording: Recording) -> int:
 
 def array_at(trace: Trace, event: int) -> Array:
     """Return the array that all disks of a trace were, had the power not gone before an event."""
-    cut = next(walk(trace, event, event))
+    cut = next(walk(trace, event, trace.events[-1].sequence))
     names = [disk.name for disk in trace.disks]
     contents = {
         name: disk.content({n: ((i.offset, i.length),) for n, (i, _) in enumerate(disk.pending)})
