@@ -12,6 +12,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from harness.crash.pattern import Fill
 from harness.crash.workload import (
     Area,
     FailJournal,
@@ -98,12 +99,14 @@ def _can_be_done(operations: Sequence[Operation]) -> bool:
     return True
 
 
-def prelude(area: Area, *, seed: int) -> Workload:
+def prelude(area: Area, *, seed: int, fill: Fill = Fill.STREAM) -> Workload:
     """Return what is written to the array before any sequence: its first row of chunks."""
-    return Workload(seed, (WriteStep((_row(1, area),)), FlushStep()))
+    return Workload(seed, (WriteStep((_row(1, area),)), FlushStep()), fill)
 
 
-def workload_of_sequence(sequence: OperationSequence, area: Area, *, seed: int) -> Workload:
+def workload_of_sequence(
+    sequence: OperationSequence, area: Area, *, seed: int, fill: Fill = Fill.STREAM
+) -> Workload:
     """Return the steps of a sequence; write 1 was the prelude's, and its step is not repeated."""
     steps: list[Step] = []
     number = 1
@@ -112,7 +115,7 @@ def workload_of_sequence(sequence: OperationSequence, area: Area, *, seed: int) 
             if isinstance(step, WriteStep):
                 number = step.writes[-1].number
             steps.append(step)
-    return Workload(seed, tuple(steps))
+    return Workload(seed, tuple(steps), fill)
 
 
 def _steps(operation: Operation, area: Area, number: int) -> tuple[Step, ...]:

@@ -56,16 +56,13 @@ def atoms_of(steps: Sequence[Step]) -> list[Atom]:
     return found
 
 
-def workload_of_atoms(
-    atoms: Sequence[Atom], *, seed: int, before: Sequence[Step] = ()
-) -> tuple[Workload, Workload]:
+def workload_of_atoms(atoms: Sequence[Atom], before: Workload) -> tuple[Workload, Workload]:
     """Put atoms together again, their writes numbered anew from behind those of *before* on.
 
     Returns:
         All of it, and the steps behind *before* alone.
     """
-    earlier = (w.number for s in before if isinstance(s, WriteStep) for w in s.writes)
-    number = max(earlier, default=0)
+    number = max((write.number for write in before.writes), default=0)
     steps: list[Step] = []
     bursts: list[int] = []
     for atom in atoms:
@@ -81,4 +78,5 @@ def workload_of_atoms(
         else:
             steps.append(WriteStep((write,)))
             bursts.append(atom.burst)
-    return Workload(seed, (*before, *steps)), Workload(seed, tuple(steps))
+    whole = replace(before, steps=(*before.steps, *steps))
+    return whole, replace(before, steps=tuple(steps))

@@ -116,6 +116,7 @@ class _Judge:
                 if (
                     held is not None and held.meta.seq >= live_from > 0
                     and held.issued < issue.sequence
+                    and not self.log.is_part_of(held, issue, block)
                 ):  # fmt: skip
                     yield _written_over(issue, held, block)
                     break
@@ -123,8 +124,7 @@ class _Judge:
                 record = in_order[next_record]
                 next_record += 1
                 latest[record.meta.position] = record
-                for block in self.log.blocks_of(record):
-                    owner[block] = record
+                owner |= dict.fromkeys(record.blocks, record)
             tail = self.log.tail_in(issue)
             if tail is not None and (head := latest.get(tail)) is not None:
                 if tails and tails[-1][1] == head.meta.seq:

@@ -55,6 +55,7 @@ class Record:
     issued: int
     durable: int  # the event that made all of it so
     pages: dict[Page, int]  # checksum
+    blocks: dict[int, int | None]  # of the ring that it takes: a page's checksum; None: the meta
     flushed: tuple[StripeSector, ...]
 
 
@@ -145,12 +146,15 @@ class TracedLog:
             if block * BLOCK_SECTORS < self.array.ring_sectors:
                 yield block
 
-    def blocks_of(self, record: Record) -> Iterator[int]:
-        """Yield the blocks of the ring that a record takes."""
-        blocks = self.array.ring_sectors // BLOCK_SECTORS
-        first = record.meta.position // BLOCK_SECTORS
-        for number in range(1 + len(record.pages)):
-            yield (first + number) % blocks
+    def is_part_of(self, record: Record, issue: Issue, block: int) -> bool:
+        """Whether a write puts there what the record has at that block: its own page.
+
+        A unit that is split at the end of the ring issues the rest of its pages behind its meta.
+        """
+        wanted = record.blocks.get(block)
+        if wanted is None or issue.operation is not Operation.WRITE:
+            return False
+        return page_checksum(self.array.seed, self._content(issue, block)) == wanted
 
     def tail_in(self, issue: Issue) -> int | None:
         """Return the tail that a write of the journal's superblock carries."""
@@ -200,6 +204,7 @@ class TracedLog:
     def _record(self, issue: Issue, meta: MetaBlock) -> Record:
         ring = self.array.ring_sectors
         pages: dict[Page, int] = {}
+        blocks: dict[int, int | None] = {meta.position // BLOCK_SECTORS: None}
         durable = self.durable.of(issue)
         flushed: tuple[StripeSector, ...] = ()
         for payload, at in placed_payloads(meta, ring):
@@ -221,8 +226,9 @@ class TracedLog:
                     continue
                 pages[stripe, slot] = checksum
                 block = (at // BLOCK_SECTORS + number) % (ring // BLOCK_SECTORS)
+                blocks[block] = checksum
                 durable = max(durable, self._page_durable(block, checksum, issue))
-        return Record(meta, issue.sequence, durable, pages, flushed)
+        return Record(meta, issue.sequence, durable, pages, blocks, flushed)
 
     def _page_durable(self, block: int, checksum: int, meta: Issue) -> int:
         """Return when a logged page was durable, as the write nearest to its meta block has it."""

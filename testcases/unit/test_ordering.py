@@ -188,6 +188,27 @@ def test_writing_over_a_live_record_is_seen() -> None:
     assert "still live" in said[0]
 
 
+@pytest.mark.parametrize("own", [True, False], ids=["its-own-page", "something-else"])
+def test_a_unit_that_is_split_at_the_end_of_the_ring_does_not_write_over_itself(
+    *, own: bool
+) -> None:
+    """Its meta block and first page lie at the end, the rest at the beginning and comes later."""
+    driver = Driver(Cache.WRITE_THROUGH)
+    driver.tail(0)
+    first = log_record(seed=U, seq=99, position=0, payloads=(Flush([]),))
+    driver.done(driver.write(JOURNAL, OFFSET, first))
+    driver.done(driver.log(8, Flush([])))
+    driver.tail(8)
+    at = RING - 16
+    record = log_record(
+        seed=U, seq=101, position=at, payloads=(Data(0, [page(1, 0)]), Parity(0, [page(9, 0)]))
+    )
+    driver.done(driver.write(JOURNAL, OFFSET + at, record[:8192]))
+    driver.done(driver.write(JOURNAL, OFFSET, record[8192:] if own else page(8, 0)))
+    said = [what for what in findings(driver) if "writes over" in what]
+    assert len(said) == (0 if own else 1)
+
+
 def test_what_happened_before_the_workload_is_not_judged() -> None:
     driver = well_behaved("flush log 1")
     assert len(findings(driver)) > 0

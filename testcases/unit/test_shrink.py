@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
+from harness.crash.pattern import Fill
 from harness.crash.shrink import atoms_of, minimise, workload_of_atoms
-from harness.crash.workload import Area, FlushStep, Step, Write, WriteStep, random_workload
+from harness.crash.workload import (
+    Area,
+    FailJournal,
+    FailMember,
+    FlushStep,
+    JournalMode,
+    Restart,
+    StopArray,
+    SwitchMode,
+    Workload,
+    Write,
+    WriteKind,
+    WriteStep,
+    random_workload,
+)
+from harness.crash.workload_json import decode_workload, encode_workload
+from harness.errors import BadInput
 from harness.ondisk.units import ArraySector
 from harness.verdict.reason import Reason, reasons_of
 from harness.verdict.verdict import Finding, Judgement, Outcome, Verdict, verdict_of
@@ -47,7 +66,7 @@ def test_a_workload_taken_apart_and_put_together_is_the_same() -> None:
     area = Area(32, 2, 32768)
     drawn = random_workload(area, seed=5, steps=9)
     atoms = atoms_of(drawn.steps)
-    whole, alone = workload_of_atoms(atoms, seed=drawn.seed)
+    whole, alone = workload_of_atoms(atoms, replace(drawn, steps=()))
     assert whole == alone == drawn
     flushes = sum(isinstance(step, FlushStep) for step in drawn.steps)
     assert len(atoms) == len(drawn.writes) + flushes
@@ -55,15 +74,39 @@ def test_a_workload_taken_apart_and_put_together_is_the_same() -> None:
 
 def test_what_is_left_is_numbered_anew_behind_what_came_before() -> None:
     burst = WriteStep(tuple(Write(n, ArraySector(8 * n), 8) for n in (2, 3, 4)))
-    before: list[Step] = [WriteStep((Write(1, ArraySector(0), 8),)), FlushStep()]
+    before = Workload(1, (WriteStep((Write(1, ArraySector(0), 8),)), FlushStep()), Fill.PLAIN)
     atoms = atoms_of([burst, FlushStep(), burst])
-    whole, alone = workload_of_atoms([atoms[0], atoms[2], atoms[5]], seed=1, before=before)
+    whole, alone = workload_of_atoms([atoms[0], atoms[2], atoms[5]], before)
     assert [w.number for w in whole.writes] == [1, 2, 3, 4]
     first, second = alone.steps
     assert isinstance(first, WriteStep)
     assert isinstance(second, WriteStep)
     assert [w.sector for w in first.writes] == [16, 32]
     assert [w.sector for w in second.writes] == [24], "another burst stays another one"
+
+
+def test_every_kind_of_step_is_written_down_and_read_again() -> None:
+    writes = (
+        Write(1, ArraySector(8), 8, WriteKind.ZEROES), Write(2, ArraySector(16), 3, fua=True)
+    )  # fmt: skip
+    workload = Workload(
+        9,
+        (
+            WriteStep(writes), FlushStep(), SwitchMode(JournalMode.WRITE_BACK), FailMember(2),
+            FailJournal(), Restart(), StopArray(),
+        ),
+        Fill.PLAIN,
+    )  # fmt: skip
+    assert decode_workload(json.loads(json.dumps(encode_workload(workload)))) == workload
+
+
+@pytest.mark.parametrize(
+    "document", [{}, {"seed": 1, "fill": "plain", "steps": [{"do": "dance"}]},
+                 {"seed": 1, "fill": "plain", "steps": [{"do": "write", "writes": [[1]]}]}],
+)  # fmt: skip
+def test_what_is_no_workload_is_refused(document: dict[str, object]) -> None:
+    with pytest.raises(BadInput, match="this is no workload"):
+        decode_workload(document)
 
 
 # For the same reason.

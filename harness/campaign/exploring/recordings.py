@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.campaign.crash import CrashOptions, area_of, record, workload_of
@@ -17,6 +17,7 @@ from harness.campaign.exploring.guest_pool import guest_pool
 from harness.campaign.lab import Say
 from harness.campaign.recording import Recording, recording_of
 from harness.crash.base import contents_at_end, on_top_of
+from harness.crash.pattern import Fill
 from harness.crash.sequences import (
     OperationSequence,
     all_sequences,
@@ -33,6 +34,7 @@ from harness.storage.images import naming_full_disk
 TRACE = "trace.mdjtrace"
 _SEQUENCES = "sequences"
 _BASE = "base.mdjtrace"
+_PLAIN_BASE = "plain-base.mdjtrace"
 _BARE = "bare.mdjtrace"
 _HANGS = ".hangs"
 _AT_ONCE = 4  # sequences handed to a guest
@@ -91,10 +93,14 @@ def sequence_recordings(
 
 def whole_workload(options: CrashOptions, sequence: OperationSequence) -> Workload:
     """Return what led to a sequence's disks: the prelude, and its own steps."""
-    area = area_of(options)
-    before = prelude(area, seed=options.seed)
-    steps = workload_of_sequence(sequence, area, seed=options.seed).steps
-    return Workload(options.seed, (*before.steps, *steps))
+    before = prelude_of(options)
+    steps = workload_of_sequence(sequence, area_of(options), seed=options.seed).steps
+    return replace(before, steps=(*before.steps, *steps))
+
+
+def prelude_of(options: CrashOptions) -> Workload:
+    """Return what is written before any sequence."""
+    return prelude(area_of(options), seed=options.seed, fill=options.fill)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,15 +190,17 @@ def bare_base(options: CrashOptions, folder: Path, say: Say) -> Trace:
 
 def written_base(options: CrashOptions, folder: Path, say: Say) -> Trace:
     """Return the trace of an array that was made, written to and stopped."""
-    before = prelude(area_of(options), seed=options.seed)
-    return _recorded_once(options, folder / _BASE, (*before.steps, StopArray()), say)
+    steps = (*prelude_of(options).steps, StopArray())
+    name = _BASE if options.fill is Fill.STREAM else _PLAIN_BASE
+    return _recorded_once(options, folder / name, steps, say)
 
 
 def _recorded_once(options: CrashOptions, path: Path, steps: tuple[Step, ...], say: Say) -> Trace:
     if not path.exists():
         with temporary_folder(prefix=".recording-", parent=path.parent) as place:
             evidence = Evidence(place)
-            record(options, evidence, say=say, workload=Workload(options.seed, steps))
+            workload = Workload(options.seed, steps, options.fill)
+            record(options, evidence, say=say, workload=workload)
             evidence.path(TRACE).rename(path)
     return decode(path.read_bytes())
 

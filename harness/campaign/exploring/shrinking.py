@@ -31,7 +31,7 @@ from harness.crash.base import contents_at_end, on_top_of
 from harness.crash.shrink import Atom, atoms_of, minimise, workload_of_atoms
 from harness.crash.strategies import ChosenState, Place, Strategy, uncertain
 from harness.crash.trace import Trace
-from harness.crash.workload import JournalMode, Step
+from harness.crash.workload import JournalMode, Step, Workload
 from harness.errors import HarnessError
 from harness.verdict.afterwards import INTERRUPTED
 from harness.verdict.durability import ATOMICITY, DURABILITY, REDUNDANCY
@@ -51,7 +51,7 @@ class Start:
 
     reason: Reason
     base: Trace  # of the array before the steps
-    before: Sequence[Step]  # what led to the base, with writes that count
+    before: Workload  # what led to the base, with writes that count; maybe nothing
     mode: JournalMode
     steps: Sequence[Step]
     promised: str = ""  # a mark between base and steps
@@ -116,10 +116,7 @@ class Shrinker:
                 if found is not None:
                     red += 1
                     best = found
-                    _, alone = workload_of_atoms(
-                        atoms, seed=self._options.crash.seed, before=start.before
-                    )
-                    steps = alone.steps
+                    steps = workload_of_atoms(atoms, start.before)[1].steps
                     self._say(f"{start.reason}: {len(atoms)} operations are enough")
                     return True
             return False
@@ -144,7 +141,7 @@ class Shrinker:
     def _record_and_look(self, start: Start, atoms: Sequence[Atom]) -> _Found | None:
         """Record a candidate, and return its earliest red state, if it has one."""
         self._check_time()
-        whole, alone = workload_of_atoms(atoms, seed=self._options.crash.seed, before=start.before)
+        whole, alone = workload_of_atoms(atoms, start.before)
         contents = contents_at_end(start.base)
         last = len(whole.writes) - len(alone.writes)
         self._ticket += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from harness.campaign.exploring.recordings import (
     PROMISED,
     TRACE,
     bare_base,
+    prelude_of,
     write_trace,
     written_base,
 )
@@ -23,10 +24,13 @@ from harness.campaign.exploring.state_evidence import keep_contents, keep_state
 from harness.campaign.exploring.store import ExploreStore
 from harness.campaign.known_issues import KnownIssues
 from harness.campaign.lab import Say
-from harness.crash.sequences import all_sequences, prelude, workload_of_sequence
+from harness.crash.pattern import Fill
+from harness.crash.sequences import all_sequences, workload_of_sequence
 from harness.crash.strategies import ChosenState, uncertain
-from harness.crash.trace import TraceDisk
-from harness.crash.workload import Step, WriteStep
+from harness.crash.trace import Trace, TraceDisk
+from harness.crash.walk import walk
+from harness.crash.workload import Step, Workload, WriteStep
+from harness.crash.workload_json import encode_workload
 from harness.verdict.reason import Reason, reasons_of
 from harness.verdict.verdict import Outcome, Verdict
 
@@ -106,17 +110,19 @@ def _kinds(store: ExploreStore, *, known: bool) -> Iterator[tuple[Reason, int]]:
 def _start(
     options: ExploreOptions, folder: Path, reason: Reason, recording: int, say: Say
 ) -> Start:
-    crash = options.crash
+    # Contents that become small when what is kept of it is packed.
+    crash = replace(options.crash, fill=Fill.PLAIN)
     if not options.exhaustive:
         return Start(
-            reason=reason, base=bare_base(crash, folder, say), before=(), mode=crash.shape.mode,
+            reason=reason, base=bare_base(crash, folder, say),
+            before=Workload(crash.seed, (), crash.fill), mode=crash.shape.mode,
             steps=workload_of(crash).steps,
         )  # fmt: skip
     sequence = list(all_sequences(options.exhaustive, seed=crash.seed))[recording]
     area = area_of(crash)
     return Start(
         reason=reason, base=written_base(crash, folder, say),
-        before=prelude(area, seed=crash.seed).steps, mode=sequence.mode,
+        before=prelude_of(crash), mode=sequence.mode,
         steps=workload_of_sequence(sequence, area, seed=crash.seed).steps, promised=PROMISED,
     )  # fmt: skip
 
@@ -138,6 +144,8 @@ def _keep(place: Path, options: ExploreOptions, shrunk: Shrunk, before: int) -> 
         "schema": 1, "reason": str(shrunk.reason), "shape": str(options.crash.shape),
         "kernel": options.crash.image.kernel_version, "seed": options.crash.seed,
         "steps": steps, "events_before_the_cut": events, "lost": lost,
+        "workload": encode_workload(recording.workload),
+        "state": None if chosen is None else encode_state(chosen),
         "recordings": shrunk.recordings, "recorded_red": shrunk.recorded_red,
         **verdict_document(shrunk.verdict),
     }  # fmt: skip
@@ -146,6 +154,23 @@ def _keep(place: Path, options: ExploreOptions, shrunk: Shrunk, before: int) -> 
         str(shrunk.reason), place, _count(shrunk.steps), before, events, len(lost),
         shrunk.recordings, shrunk.recorded_red, steps,
     )  # fmt: skip
+
+
+def encode_state(chosen: ChosenState) -> dict[str, Any]:
+    """Return a state as JSON values: its cut, and what survives of which uncertain write."""
+    survives = [[*place, [list(r) for r in ranges]] for place, ranges in chosen.survives.items()]
+    return {"cut": chosen.cut.sequence, "survives": survives}
+
+
+def decode_state(document: Mapping[str, Any], trace: Trace) -> ChosenState:
+    """Return the state of a trace that JSON values are of."""
+    sequence = int(document["cut"])
+    cut = next(walk(trace, sequence, sequence))
+    survives = {
+        (int(disk), int(number)): tuple((int(at), int(length)) for at, length in ranges)
+        for disk, number, ranges in document["survives"]
+    }
+    return ChosenState(0, cut, survives)
 
 
 def _lost(chosen: ChosenState, disks: tuple[TraceDisk, ...]) -> Iterator[Mapping[str, Any]]:
