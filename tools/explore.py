@@ -11,7 +11,7 @@ import click
 
 from harness.campaign.crash import CrashOptions, CutChoice
 from harness.campaign.exploring.choosing import ExploreOptions
-from harness.campaign.exploring.exploration import STORE, explore
+from harness.campaign.exploring.exploration import STORE, explore, finish
 from harness.campaign.exploring.oracles import Oracles
 from harness.campaign.exploring.smallest import shrink_reds
 from harness.campaign.exploring.store import opened_store
@@ -131,6 +131,9 @@ def explore_command(
     Exit status: 0 all agree, 1 some differ, 2 misuse, 3 no guest could be had, 130 interrupted.
     """
     shape = chosen_shape(**shape_given, journaled=not no_journal)
+    require_disks(shape, lying)
+    if no_journal and exhaustive:
+        raise BadInput("--exhaustive: journals fail in it; leave --no-journal out")
     with progress("explore") as say:
         kernel = find_kernel(kernel_name, modules, replaced, say=say)
         crash = CrashOptions(
@@ -141,17 +144,18 @@ def explore_command(
             crash=crash, strategy=Strategy(strategy), states=states, lying=frozenset(lying),
             oracles=oracles, exhaustive=exhaustive or 0,
         )  # fmt: skip
-        require_disks(shape, lying)
         issues = known_issues_of(crash.image.kernel_version)
         folder = results_root() / f"explore-{options.key}"
         explored = explore(options, folder, guests=guests, issues=issues, say=say, only=only)
         summary = summarise(folder, journaled=shape.journaled, only=only)
         smallest = []
-        if shrink != "none" and only is None:
-            with opened_store(folder / STORE) as store:
+        with opened_store(folder / STORE) as store:
+            if shrink != "none" and only is None:
                 smallest = shrink_reds(
                     options, folder, store, issues, known=shrink == "all", limit_s=shrink_s, say=say
                 )
+            if only is None:
+                finish(store)
     if as_json:
         click.echo(json.dumps(summary_document(explored, summary, smallest), indent=1))
     else:
@@ -173,6 +177,6 @@ def require_disks(shape: Shape, names: Sequence[str]) -> None:
 
 
 def _exit_status(summary: Summary, *, strict: bool) -> int:
-    outcomes = summary.outcomes + summary.traces
+    outcomes = summary.outcomes + summary.others
     red = outcomes[Outcome.DIFFERS] + (outcomes[Outcome.KNOWN] if strict else 0)
     return EXIT_DIFFERS if red else EXIT_AGREES

@@ -62,7 +62,8 @@ class Summary:
     largest_class: int = 0  # states that one recovery stands for
     children: int = 0  # crash states of recoveries
     outcomes: Counter[Outcome] = field(default_factory=Counter)  # of states
-    traces: Counter[Outcome] = field(default_factory=Counter)  # of recordings
+    # Of recordings, and of the crash states of recoveries.
+    others: Counter[Outcome] = field(default_factory=Counter)
     # By an oracle's name and what it looked at.
     oracles: dict[tuple[str, str], OracleCount] = field(default_factory=dict)
     reds: list[Red] = field(default_factory=list)
@@ -83,7 +84,7 @@ def summarise(folder: Path, *, journaled: bool, only: int | None = None) -> Summ
 def _take_recordings(summary: Summary) -> None:
     for record in summary.recordings:
         summary.by_recording[record.number] = RecordingCount(record.name)
-        summary.traces[record.verdict.outcome] += 1
+        summary.others[record.verdict.outcome] += 1
         _count(summary, record.verdict, "traces")
         if record.verdict.outcome is not Outcome.AGREES:
             summary.reds.append(Red(f"recording {record.name}", record.verdict, 0))
@@ -135,8 +136,7 @@ def _take_child(summary: Summary, each: ChildRecord, known: ClassRecord | None) 
     if each.verdict.outcome is not Outcome.AGREES:
         where = f"state {each.parent}.{each.number}"
         summary.reds.append(Red(where, each.verdict, 0))
-    elif known is not None and known.verdict.outcome is Outcome.DIFFERS:
-        summary.traces[Outcome.DIFFERS] += 1
+    summary.others[_worst(each.verdict, None if known is None else known.verdict)] += 1
 
 
 def _worst(*verdicts: Verdict | None) -> Outcome:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
 
 from harness.crash.trace import Cache
 from harness.crash.workload import JournalMode
@@ -76,6 +79,28 @@ class Shape:
                 else f" NO JOURNAL; caches: members {self.member_cache.value}"
             )
         )
+
+
+def encode_shape(shape: Shape) -> dict[str, Any]:
+    """Return a shape as JSON values."""
+    values = ((field.name, getattr(shape, field.name)) for field in fields(shape))
+    return {name: value.value if isinstance(value, enum.Enum) else value for name, value in values}
+
+
+def decode_shape(document: Mapping[str, Any]) -> Shape:
+    """Return the shape that JSON values are of.
+
+    Raises:
+        BadInput: they are of none.
+    """
+    kinds = {
+        "level": Level, "mode": JournalMode, "member_cache": Cache, "journal_cache": Cache,
+        "journaled": bool,
+    }  # fmt: skip
+    try:
+        return Shape(**{name: kinds.get(name, int)(value) for name, value in document.items()})
+    except (TypeError, ValueError) as wrong:
+        raise BadInput(f"this is no shape of an array: {wrong}") from wrong
 
 
 JOURNAL_NAME = "journal"

@@ -111,10 +111,13 @@ def explore(
     with opened_store(folder / STORE) as store:
         run = _Run(options, store, folder, issues, say, only)
         guest_s = run.go(guests)
-        if only is None:
-            store.note({_FINISHED: "yes"})
         seconds = time.monotonic() - run.progress.began
         return Explored(folder=folder, progress=run.progress, seconds=seconds, guest_s=guest_s)
+
+
+def finish(store: ExploreStore) -> None:
+    """Note that nothing is left to do: the next run of the same exploration begins anew."""
+    store.note({_FINISHED: "yes"})
 
 
 def recordings_of(

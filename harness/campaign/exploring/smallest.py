@@ -31,11 +31,12 @@ from harness.crash.trace import Trace, TraceDisk
 from harness.crash.walk import walk
 from harness.crash.workload import Step, Workload, WriteStep
 from harness.crash.workload_json import encode_workload
+from harness.md.shape import encode_shape
 from harness.verdict.reason import Reason, reasons_of
 from harness.verdict.verdict import Outcome, Verdict
 
-MOST_KINDS = 4
-_REPRODUCER = "reproducer.json"
+MOST_KINDS = 12
+REPRODUCER = "reproducer.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,7 @@ def _keep(place: Path, options: ExploreOptions, shrunk: Shrunk, before: int) -> 
     events = recording.events if chosen is None else chosen.cut.sequence - recording.first_event
     steps = tuple(describe_step(step) for step in shrunk.steps)
     document = {
-        "schema": 1, "reason": str(shrunk.reason), "shape": str(options.crash.shape),
+        "schema": 1, "reason": str(shrunk.reason), "shape": encode_shape(options.crash.shape),
         "kernel": options.crash.image.kernel_version, "seed": options.crash.seed,
         "steps": steps, "events_before_the_cut": events, "lost": lost,
         "workload": encode_workload(recording.workload),
@@ -149,7 +150,7 @@ def _keep(place: Path, options: ExploreOptions, shrunk: Shrunk, before: int) -> 
         "recordings": shrunk.recordings, "recorded_red": shrunk.recorded_red,
         **verdict_document(shrunk.verdict),
     }  # fmt: skip
-    (place / _REPRODUCER).write_text(json.dumps(document, indent=2) + "\n")
+    (place / REPRODUCER).write_text(json.dumps(document, indent=2) + "\n")
     return Smallest(
         str(shrunk.reason), place, _count(shrunk.steps), before, events, len(lost),
         shrunk.recordings, shrunk.recorded_red, steps,
