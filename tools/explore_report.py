@@ -174,8 +174,8 @@ def _smallest_lines(each: Smallest) -> Iterator[str]:
     )
     yield f"{_INDENT}{'; '.join(each.steps)}"
     yield (
-        f"{_INDENT}red in {each.recorded_red} of {each.recordings} recordings, of what was left"
-        f" out as well; {each.folder}"
+        f"{_INDENT}{each.recordings} recordings were made for it, {each.recorded_red} of them red;"
+        f" {each.folder}"
     )
 
 
@@ -188,6 +188,14 @@ def _seen(summary: Summary) -> list[str]:
     ]
 
 
+def _how_many(reds: Sequence[Red]) -> str:
+    """Say how many states are red, or else recordings or crash states of recoveries."""
+    if states := sum(red.stands_for for red in reds):
+        return f"{states} state{'s' if states > 1 else ''}"
+    kind = "recording" if reds[0].where.startswith("recording") else "interruption"
+    return f"{len(reds)} {kind}{'s' if len(reds) > 1 else ''}"
+
+
 def _red_lines(summary: Summary) -> Iterator[str]:
     """Tell what was objected to, what is alike together, with the first of it."""
     kinds: dict[tuple[Outcome, str], list[Red]] = {}
@@ -197,8 +205,7 @@ def _red_lines(summary: Summary) -> Iterator[str]:
         name = red.verdict.reason if known or not findings else findings[0].oracle
         kinds.setdefault((red.verdict.outcome, name), []).append(red)
     for (outcome, name), reds in list(kinds.items())[:_MOST_KINDS]:
-        states = sum(red.stands_for for red in reds)
-        yield f"{outcome.value:<10} {name}: {states} states, the first is {reds[0].where}"
+        yield f"{outcome.value:<10} {name}: {_how_many(reds)}, the first is {reds[0].where}"
         for finding in reds[0].verdict.findings[:_MOST_DETAILS]:
             yield f"{_INDENT}{finding.oracle}: {finding.what}"
             for detail in finding.details[:_MOST_DETAILS]:

@@ -117,8 +117,8 @@ def judge_available(array: Array, recovered: Recovered, *, stale: int = 0) -> Ju
         members = [s.events for s in superblocks if not s.is_journal]
         journal = max((s.events for s in superblocks if s.is_journal), default=0)
         facts = {
-            "journal_events_ahead": journal - max(members),
-            "member_events_apart": max(members) - min(members),
+            "journal_events_ahead": journal - max(members, default=journal),
+            "member_events_apart": max(members, default=0) - min(members, default=0),
             "member_stale": int(stale > 0),
         }
         details = (

@@ -11,7 +11,7 @@ from typing import Any
 from qemu.qmp import QMPError
 from qemu.qmp.legacy import QEMUMonitorProtocol
 
-from harness.errors import GuestLost, HarnessError
+from harness.errors import CommandFailed, GuestLost, HarnessError
 from harness.hosts.host import CommandResult
 from harness.processes import child, runtime_folder
 from harness.vm.agent_client import AgentClient, AnswerLate, PortClosed
@@ -63,6 +63,10 @@ class Guest:
             answer = self._agent.call(verb, answer_within_s=answer_within_s, **arguments)
         except (PortClosed, AnswerLate) as silence:
             raise self._lost(f"doing {verb!r}", silence, answer_within_s) from None
+        except CommandFailed:
+            if has_oops(self.console):  # that is why
+                raise self._lost(f"doing {verb!r}", AnswerLate(), answer_within_s) from None
+            raise
         if has_oops(self.console):
             raise self._lost(f"doing {verb!r}", AnswerLate(), answer_within_s)
         return answer

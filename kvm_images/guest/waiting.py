@@ -6,11 +6,14 @@ Part of the guest's agent, on the standard library alone.
 from __future__ import annotations
 
 import glob
+import os
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 ARRAY = "md0"
+LOOK_S = 1.0  # between looks at whether a thread is still there
 
 
 class Hung(Exception):
@@ -22,7 +25,7 @@ class Worker:
 
     def __init__(self) -> None:
         self._todo: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._done: queue.SimpleQueue[OSError | None] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
@@ -30,14 +33,19 @@ class Worker:
         """Do it.
 
         Raises:
-            OSError: as *act* did.
+            Exception: as *act* did.
             Hung: it is still at it.
         """
         self._todo.put(act)
-        try:
-            error = self._done.get(timeout=deadline_s)
-        except queue.Empty:
-            raise Hung(stacks([self._thread])) from None
+        deadline = time.monotonic() + deadline_s
+        while True:
+            try:
+                error = self._done.get(timeout=max(0.0, min(LOOK_S, deadline - time.monotonic())))
+            except queue.Empty:
+                if time.monotonic() >= deadline or not _is_there(self._thread):
+                    raise Hung(stacks([self._thread])) from None
+            else:
+                break
         if error is not None:
             raise error
 
@@ -46,34 +54,47 @@ class Worker:
             act = self._todo.get()
             try:
                 act()
-            except OSError as error:
+            except Exception as error:  # whatever it was: who asked must not take it for a hang
                 self._done.put(error)
             else:
                 self._done.put(None)
 
 
-def do_at_once(acts: Sequence[Callable[[], None]], deadline_s: float) -> list[OSError]:
+def _is_there(thread: threading.Thread) -> bool:
+    """Whether the kernel still has a thread: it ends one whose system call oopsed."""
+    return os.path.exists(f"/proc/self/task/{thread.native_id}")
+
+
+def do_at_once(acts: Sequence[Callable[[], None]], deadline_s: float) -> list[Exception]:
     """Do each in a thread of its own, all at once; return the errors of those that failed.
 
     Raises:
         Hung: some are still at it.
     """
-    errors: list[OSError] = []
+    errors: list[Exception] = []
 
     def do(act: Callable[[], None]) -> None:
         try:
             act()
-        except OSError as error:
+        except Exception as error:
             errors.append(error)
 
     threads = [threading.Thread(target=do, args=(act,), daemon=True) for act in acts]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join(deadline_s)
-    if waiting := [thread for thread in threads if thread.is_alive()]:
+    deadline = time.monotonic() + deadline_s
+    while waiting := threads_alive(threads):
+        waiting[0].join(max(0.0, min(LOOK_S, deadline - time.monotonic())))
+        if time.monotonic() >= deadline or not all(map(_is_there, waiting)):
+            break
+    if waiting := threads_alive(threads):
         raise Hung(stacks(waiting))
     return errors
+
+
+def threads_alive(threads: Sequence[threading.Thread]) -> list[threading.Thread]:
+    """Return those that have not ended, as far as Python knows."""
+    return [thread for thread in threads if thread.is_alive()]
 
 
 def stacks(threads: Sequence[threading.Thread]) -> str:

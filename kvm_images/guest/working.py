@@ -57,8 +57,11 @@ def work(
             else:
                 raise ValueError(f"unknown step {step['do']!r}")
             if errors := do_at_once(acts, deadline_s):
+                if not isinstance(errors[0], OSError):
+                    raise errors[0]
                 failed.append(last)
-                mark(f"failed {last}: {errno.errorcode.get(errors[0].errno or 0, errors[0].errno)}")
+                number = errors[0].errno or 0
+                mark(f"failed {last}: {errno.errorcode.get(number, number)}")
                 continue
             if done:
                 mark(done)

@@ -61,7 +61,7 @@ def read_reproducer(name: str) -> Reproducer:
 def pack(folder: Path) -> Path:
     """Pack one folder; return what it became."""
     document = json.loads((folder / REPRODUCER).read_text())
-    target = HERE / f"{document['reason']}.repro.tar.xz"
+    target = HERE / f"{document['finding']}.repro.tar.xz"
     with tarfile.open(target, "w:xz", preset=9) as tar:
         for name in (REPRODUCER, TRACE):
             data = (folder / name).read_bytes()

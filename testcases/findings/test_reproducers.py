@@ -70,6 +70,6 @@ def recovered(guest: BankGuest, look: Look) -> Judged:
 @pytest.mark.parametrize("name", names())
 def test_what_is_kept_is_small_and_says_what_it_is(name: str) -> None:
     kept = read_reproducer(name)
-    assert kept.document["reason"] == name
+    assert kept.document["finding"] == name
     assert len(kept.recording.trace.events) < 1000
     assert kept.document["verdict"] == "KNOWN"

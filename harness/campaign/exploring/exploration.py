@@ -301,10 +301,11 @@ class _Run:
                     cut=state.chosen.cut.sequence, identity=state.identity, verdict=verdict,
                 )
             )  # fmt: skip
-            if state.identity not in self._seen:
+            job = state.job(next(self._tickets))
+            if job is not None and state.identity not in self._seen:
                 self._seen.add(state.identity)
                 self._children_of[state.identity] = state.chosen.number
-                self._jobs.append(state.job(next(self._tickets)))
+                self._jobs.append(job)
         self._store.add_children(judged.job.identity, records)
 
     def _disk_sizes(self) -> dict[str, int]:

@@ -31,10 +31,11 @@ from harness.crash.strategies import (
 )
 from harness.crash.trace import TraceDisk
 from harness.crash.walk import walk
+from harness.recovery.log import UndefinedRecovery
 from harness.recovery.metawise import DEFAULT_STRIPE_CACHE_SIZE
 from harness.verdict.afterwards import INTERRUPTED, judge_same_members
 from harness.verdict.predicted_state import JournalGone, PredictedState, predict_state
-from harness.verdict.verdict import Finding, Judgement, Verdict, verdict_of
+from harness.verdict.verdict import Finding, Judgement, Outcome, Verdict, verdict_of
 
 MOST_STATES = 24  # of one recovery, spread over all that it has
 
@@ -46,8 +47,9 @@ class Interruption:
     parent: int  # number of the state that was being recovered
     chosen: ChosenState
     contents: Mapping[str, DiskContent]  # of every disk
-    predicted: PredictedState | None  # None: the array has lost its journal over it
-    gone: JournalGone | None
+    predicted: PredictedState | None  # None: see the next two
+    gone: JournalGone | None  # the array has lost its journal over it
+    untold: str  # why what the kernel makes of it cannot be told
     sizes_bytes: Mapping[str, int]
 
     @property
@@ -55,13 +57,14 @@ class Interruption:
         """States with the same one are recovered alike."""
         if self.predicted is not None:
             return self.predicted.identity
-        assert self.gone is not None
-        return digest_of({name: self.contents[name] for name in self.gone.array.superblocks})
+        names = self.contents if self.gone is None else self.gone.array.superblocks
+        return digest_of({name: self.contents[name] for name in names})
 
-    def job(self, ticket: int) -> Job:
-        """Return the job that lets a kernel recover it."""
+    def job(self, ticket: int) -> Job | None:
+        """Return the job that lets a kernel recover it, where that can be judged."""
         if self.predicted is None:
-            assert self.gone is not None
+            if self.gone is None:
+                return None
             return job_without_journal(
                 self.gone, self.contents, self.sizes_bytes, self.parent, ticket
             )
@@ -96,19 +99,26 @@ def interruptions(
         cuts, counts, Strategy.EPOCHS, disks, states=MOST_STATES, seed=seed
     ):
         contents = dict(zip(caches, chosen.contents(), strict=True))
-        predicted, gone = None, None
+        predicted, gone, untold = None, None, ""
         try:
             predicted = predict_state(
                 contents, sizes_bytes, crash.era, stripe_cache_size=DEFAULT_STRIPE_CACHE_SIZE
             )
         except JournalGone as without:
             gone = without
-        yield Interruption(judged.job.number, chosen, contents, predicted, gone, sizes_bytes)
+        except UndefinedRecovery as undefined:
+            untold = str(undefined)
+        yield Interruption(
+            judged.job.number, chosen, contents, predicted, gone, untold, sizes_bytes
+        )
 
 
 def same_end(judged: Judged, state: Interruption) -> Verdict:
     """Judge that an interrupted recovery, recovered in its turn, leaves the same on the members."""
     assert judged.job.predicted is not None
+    if state.untold:
+        nothing = Judgement(INTERRUPTED, ("nothing",))
+        return Verdict(Outcome.NOT_RUN, (nothing,), state.untold)
     if state.predicted is None:
         what = "the journal is no longer part of the array: it is two events behind the members"
         finding = Finding(INTERRUPTED, what, (), {"stale_journal": 1})

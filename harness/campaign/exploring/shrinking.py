@@ -147,7 +147,8 @@ class Shrinker:
         self._ticket += 1
         try:
             events = self._bank().record(self._ticket, contents, start.mode, alone, last=last)
-        except HarnessError:  # refused, or it hangs: no recording, and the guest is of no use
+        except HarnessError as failed:  # refused, or it hangs: the guest is of no use any more
+            self._say(f"{start.reason}: a candidate cannot be recorded: {failed}")
             self._drop_guest()
             return None
         marks = [start.promised] if start.promised else []

@@ -96,15 +96,15 @@ def _kinds(store: ExploreStore, *, known: bool) -> Iterator[tuple[Reason, int]]:
     reds += [(s.verdict, s.recording) for s in store.state_records(red=True)]
     reds += [(c.verdict, recording_of_state[c.leader]) for c in store.class_records()]
     reds += [(c.verdict, recording_of_state[c.parent]) for c in store.child_records()]
-    seen: set[Reason] = set()
+    seen: set[str] = set()
     wanted = (Outcome.DIFFERS, Outcome.KNOWN) if known else (Outcome.DIFFERS,)
     for outcome in wanted:
         for verdict, recording in reds:
             if verdict.outcome is not outcome:
                 continue
             for reason in reasons_of(verdict, known=outcome is Outcome.KNOWN):
-                if reason not in seen and len(seen) < MOST_KINDS:
-                    seen.add(reason)
+                if str(reason) not in seen and len(seen) < MOST_KINDS:
+                    seen.add(str(reason))
                     yield reason, recording
 
 
@@ -142,7 +142,7 @@ def _keep(place: Path, options: ExploreOptions, shrunk: Shrunk, before: int) -> 
     events = recording.events if chosen is None else chosen.cut.sequence - recording.first_event
     steps = tuple(describe_step(step) for step in shrunk.steps)
     document = {
-        "schema": 1, "reason": str(shrunk.reason), "shape": encode_shape(options.crash.shape),
+        "schema": 1, "finding": str(shrunk.reason), "shape": encode_shape(options.crash.shape),
         "kernel": options.crash.image.kernel_version, "seed": options.crash.seed,
         "steps": steps, "events_before_the_cut": events, "lost": lost,
         "workload": encode_workload(recording.workload),

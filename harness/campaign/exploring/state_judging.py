@@ -15,6 +15,7 @@ from harness.campaign.judging import (
 from harness.crash.content import DiskContent
 from harness.crash.history import BLOCK_BYTES
 from harness.crash.trace import Issue
+from harness.recovery.log import UndefinedRecovery
 from harness.recovery.metawise import DEFAULT_STRIPE_CACHE_SIZE
 from harness.storage.images import merge_extents
 from harness.verdict.afterwards import (
@@ -156,9 +157,13 @@ def _judge_second(
         return
     disks = list(sizes_bytes)
     first = contents_after(predicted.before, done.writes, disks)
-    again = predict_state(
-        first, sizes_bytes, predicted.log.era, stripe_cache_size=DEFAULT_STRIPE_CACHE_SIZE
-    )
+    try:
+        again = predict_state(
+            first, sizes_bytes, predicted.log.era, stripe_cache_size=DEFAULT_STRIPE_CACHE_SIZE
+        )
+    except UndefinedRecovery as undefined:
+        yield Judgement(SECOND, (f"its journal: cannot be told: {undefined}",))
+        return
     after = contents_after(first, done.writes_of_second, disks)
     by_slot = {slot: after[names[0]] for slot, names in again.array.members.items()}
     found = replace(members, contents=by_slot)

@@ -275,7 +275,8 @@ def digest_of(contents: Mapping[str, DiskContent]) -> bytes:
 
 
 def _data_offset(array: Array) -> int:
-    return next(s.data_offset for s in array.superblocks.values() if not s.is_journal)
+    # 0 where two cuts have left the array no member at all: there is nothing to be found then.
+    return next((s.data_offset for s in array.superblocks.values() if not s.is_journal), 0)
 
 
 def _member_behind_journal(array: Array) -> bool:
