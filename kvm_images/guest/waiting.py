@@ -42,7 +42,7 @@ class Worker:
             try:
                 error = self._done.get(timeout=max(0.0, min(LOOK_S, deadline - time.monotonic())))
             except queue.Empty:
-                if time.monotonic() >= deadline or not _is_there(self._thread):
+                if time.monotonic() >= deadline or _was_killed(self._thread):
                     raise Hung(stacks([self._thread])) from None
             else:
                 break
@@ -60,9 +60,12 @@ class Worker:
                 self._done.put(None)
 
 
-def _is_there(thread: threading.Thread) -> bool:
-    """Whether the kernel still has a thread: it ends one whose system call oopsed."""
-    return os.path.exists(f"/proc/self/task/{thread.native_id}")
+def _was_killed(thread: threading.Thread) -> bool:
+    """Whether the kernel ended a thread of ours, as it does when a system call oopses.
+
+    Asked in this order: one that ends by itself is not alive before the kernel has it no more.
+    """
+    return not os.path.exists(f"/proc/self/task/{thread.native_id}") and thread.is_alive()
 
 
 def do_at_once(acts: Sequence[Callable[[], None]], deadline_s: float) -> list[Exception]:
@@ -85,7 +88,7 @@ def do_at_once(acts: Sequence[Callable[[], None]], deadline_s: float) -> list[Ex
     deadline = time.monotonic() + deadline_s
     while waiting := threads_alive(threads):
         waiting[0].join(max(0.0, min(LOOK_S, deadline - time.monotonic())))
-        if time.monotonic() >= deadline or not all(map(_is_there, waiting)):
+        if time.monotonic() >= deadline or any(map(_was_killed, waiting)):
             break
     if waiting := threads_alive(threads):
         raise Hung(stacks(waiting))

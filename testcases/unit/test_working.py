@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +80,11 @@ def test_what_does_not_come_back_is_told_with_the_stacks() -> None:
     with pytest.raises(Hung, match="the request:"):
         do_at_once([lambda: None, stop.wait], 0.05)  # type: ignore[list-item]
     stop.set()
+
+
+def test_requests_of_a_step_may_end_in_any_order() -> None:
+    ends = [0.05, 0.02, 0.3]  # the second is gone when the first is waited for, the third goes on
+    assert do_at_once([partial(time.sleep, seconds) for seconds in ends], 60) == []
 
 
 def test_what_fails_in_a_worker_fails_for_who_asked() -> None:
