@@ -21,6 +21,7 @@ from tools.explore_summary import Red, Summary
 _MOST_KINDS = 8
 _MOST_DETAILS = 2
 _INDENT = " " * 11
+_ONE_OF = {"traces": "trace", "recoveries": "recovery", "states": "state"}
 
 
 def report_lines(
@@ -137,8 +138,9 @@ def _recorded_lines(options: ExploreOptions, summary: Summary) -> Iterator[str]:
 def _oracle_lines(summary: Summary) -> Iterator[str]:
     for number, ((name, of), count) in enumerate(summary.oracles.items()):
         head = "oracles" if number == 0 else ""
+        what = _ONE_OF.get(of, of) if count.judged == 1 else of
         yield (
-            f"{head:<11}{name:<22} {count.judged:>7} {of:<13}"
+            f"{head:<11}{name:<22} {count.judged:>7} {what:<13}"
             f" {count.objected or 'none':>5} objected to"
         )
 
