@@ -8,15 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from harness.campaign.crash import CrashOptions, CutChoice
+from harness.campaign.exploring.alone import alone_in
 from harness.campaign.exploring.choosing import ExploreOptions
 from harness.campaign.exploring.exploration import STORE, explore, finish
 from harness.campaign.exploring.oracles import Oracles
 from harness.campaign.exploring.smallest import shrink_reds
 from harness.campaign.exploring.store import opened_store
 from harness.campaign.known_issues import known_issues_of
+from harness.campaign.lab import disk_caches
 from harness.crash.strategies import Strategy
+from harness.crash.trace import Cache
 from harness.errors import EXIT_AGREES, EXIT_DIFFERS, BadInput
 from harness.md.shape import Shape
 from harness.storage.directories import results_root
@@ -88,8 +92,12 @@ _DEFAULT_GUESTS = 2
     help="How many guests at once.",
 )
 @click.option(
-    "--state", "only", type=int, metavar="N", help="Look at state N alone, and keep its images."
-)
+    "--state",
+    "only",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Look at state N alone, and keep its images.",
+)  # fmt: skip
 @click.option(
     "--shrink", type=click.Choice(["new", "all", "none"]), default="new", show_default=True,
     help="Reduce the first red of each kind, and keep the smallest: those that no known issue"
@@ -132,6 +140,8 @@ def explore_command(
     """
     shape = chosen_shape(**shape_given, journaled=not no_journal)
     require_disks(shape, lying)
+    if no_journal:
+        refuse_given("mode", "journal_cache", "journal_size", with_option="--no-journal")
     if no_journal and exhaustive:
         raise BadInput("--exhaustive: journals fail in it; leave --no-journal out")
     with progress("explore") as say:
@@ -144,20 +154,23 @@ def explore_command(
             crash=crash, strategy=Strategy(strategy), states=states, lying=frozenset(lying),
             oracles=oracles, exhaustive=exhaustive or 0,
         )  # fmt: skip
-        issues = known_issues_of(crash.image.kernel_version)
+        issues = known_issues_of(crash.image.kernel_version, shape)
         folder = results_root() / f"explore-{options.key}"
-        explored = explore(options, folder, guests=guests, issues=issues, say=say, only=only)
-        summary = summarise(folder, journaled=shape.journaled, only=only)
-        smallest = []
-        with opened_store(folder / STORE) as store:
-            if shrink != "none" and only is None:
-                smallest = shrink_reds(
-                    options, folder, store, issues, known=shrink == "all", limit_s=shrink_s, say=say
-                )
-            if only is None:
-                finish(store)
+        with alone_in(folder):
+            explored = explore(options, folder, guests=guests, issues=issues, say=say, only=only)
+            summary = summarise(folder, journaled=shape.journaled, only=only)
+            smallest = []
+            with opened_store(folder / STORE) as store:
+                if shrink != "none" and only is None:
+                    smallest = shrink_reds(
+                        options, folder, store, issues,
+                        known=shrink == "all", limit_s=shrink_s, say=say,
+                    )  # fmt: skip
+                if only is None:
+                    finish(store)
     if as_json:
-        click.echo(json.dumps(summary_document(explored, summary, smallest), indent=1))
+        document = summary_document(options, kernel, explored, summary, smallest, issues)
+        click.echo(json.dumps(document, indent=1))
     else:
         for line in report_lines(options, kernel, explored, summary, smallest, issues):
             click.echo(line)
@@ -165,7 +178,7 @@ def explore_command(
 
 
 def require_disks(shape: Shape, names: Sequence[str]) -> None:
-    """Require that all names are of disks.
+    """Require that all names are of disks with volatile caches.
 
     Raises:
         BadInput: naming the first that is not, and those that are.
@@ -174,6 +187,19 @@ def require_disks(shape: Shape, names: Sequence[str]) -> None:
     for name in names:
         if name not in known:
             raise BadInput(f"--lying-disk {name}: no such disk; there are: {', '.join(known)}")
+        if disk_caches(shape)[name] is Cache.WRITE_THROUGH:
+            raise BadInput(f"--lying-disk {name}: has no volatile cache to lie about")
+
+
+def refuse_given(*names: str, with_option: str) -> None:
+    """Refuse options that were given and mean nothing beside another one.
+
+    Raises:
+        BadInput: naming the first.
+    """
+    for name in names:
+        if click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise BadInput(f"--{name.replace('_', '-')}: means nothing with {with_option}")
 
 
 def _exit_status(summary: Summary, *, strict: bool) -> int:

@@ -9,10 +9,10 @@ from harness.campaign.evidence import verdict_document
 from harness.campaign.exploring.choosing import ExploreOptions
 from harness.campaign.exploring.exploration import Explored
 from harness.campaign.exploring.smallest import Smallest
-from harness.campaign.known_issues import KnownIssues
+from harness.campaign.known_issues import KnownIssues, shape_facts
 from harness.crash.sequences import Operation
 from harness.crash.workload import JournalMode
-from harness.md.shape import Shape
+from harness.md.shape import encode_shape
 from harness.verdict.known import unseen_issues
 from harness.verdict.verdict import Outcome
 from kvm_images.kernels import Kernel
@@ -71,11 +71,25 @@ def report_lines(
 
 
 def summary_document(
-    explored: Explored, summary: Summary, smallest: Sequence[Smallest]
+    options: ExploreOptions,
+    kernel: Kernel,
+    explored: Explored,
+    summary: Summary,
+    smallest: Sequence[Smallest],
+    issues: KnownIssues,
 ) -> dict[str, Any]:
     """Return the same as JSON values."""
+    crash, done = options.crash, explored.progress
     return {
-        "schema": 2,
+        "schema": 3,
+        "shape": encode_shape(crash.shape),
+        "kernel": {"release": kernel.release, "version": kernel.version, "era": crash.era.name,
+                   "accelerator": crash.image.accelerator},
+        "seed": crash.seed,
+        "strategy": options.strategy.value,
+        "exhaustive": options.exhaustive,
+        "lying": sorted(options.lying),
+        "largest_class": summary.largest_class,
         "states": summary.states,
         "recovered": summary.classes,
         "states_of_recoveries": summary.children,
@@ -92,7 +106,9 @@ def summary_document(
         ],
         "red": [
             {"where": red.where, "verdict": red.verdict.outcome.value,
-             "reason": red.verdict.reason, "stands_for": red.stands_for}
+             "reason": red.verdict.reason, "stands_for": red.stands_for,
+             "findings": [{"oracle": f.oracle, "what": f.what, "details": list(f.details),
+                           "facts": dict(f.facts)} for f in red.verdict.findings]}
             for red in summary.reds
         ],
         "smallest": [
@@ -101,20 +117,12 @@ def summary_document(
              "events": each.events, "lost_writes": each.lost_writes, "steps": list(each.steps)}
             for each in smallest
         ],
+        "not_seen": unseen_issues(issues.issues, shape_facts(crash.shape), _seen(summary)),
+        "now": {"recovered": done.recovered, "looked_at": done.looked_at,
+                "guest_seconds": round(explored.guest_s, 2)},
         "seconds": round(explored.seconds, 2),
         "folder": str(explored.folder),
     }  # fmt: skip
-
-
-def shape_facts(shape: Shape) -> dict[str, str]:
-    """Return the figures of a shape that known issues speak of."""
-    return {
-        "journaled": "yes" if shape.journaled else "no",
-        "mode": shape.mode.value,
-        "member_cache": shape.member_cache.value,
-        "journal_cache": shape.journal_cache.value,
-        "level": str(int(shape.level)),
-    }
 
 
 def _recorded_lines(options: ExploreOptions, summary: Summary) -> Iterator[str]:

@@ -29,14 +29,18 @@ class OraclesType(click.ParamType[Any]):
             return value
         if value in _WORDS:
             return Oracles(_WORDS[value])
-        shares = {}
+        shares: dict[Sampled, float] = {}
         for part in str(value).split(","):
             name, _, share = part.partition("=")
             try:
-                shares[Sampled(name.strip())] = float(share or 1)
+                oracle = Sampled(name.strip())
+                number = float(share or 1)
             except ValueError:
                 known = ", ".join(oracle.value for oracle in Sampled)
-                self.fail(f"{part!r}: wanted NAME or NAME=SHARE of {known}", param, ctx)
+                self.fail(f"{value!r}: wanted NAME or NAME=SHARE of {known}", param, ctx)
+            if oracle in shares:
+                self.fail(f"{value!r}: {oracle.value} has two shares", param, ctx)
+            shares[oracle] = number
         if not all(0 <= share <= 1 for share in shares.values()):
             self.fail(f"{value!r}: a share is from 0 to 1", param, ctx)
         return Oracles(shares)

@@ -166,7 +166,7 @@ def judge_state(
     return CrashRun(
         recording=recording, state=state, before=before, left_out=left_out, metas=metas,
         replayed=replayed, recovered=recovered,
-        verdict=known_issues_of(options.image.kernel_version).apply(verdict),
+        verdict=known_issues_of(options.image.kernel_version, options.shape).apply(verdict),
     )  # fmt: skip
 
 

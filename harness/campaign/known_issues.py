@@ -7,6 +7,7 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.md.shape import Shape
 from harness.recovery.kernel_versions import parse_version
 from harness.verdict.known import KernelRange, KnownIssue, Version, with_known_issues
 from harness.verdict.verdict import Verdict
@@ -25,10 +26,21 @@ class KnownIssues:
         return with_known_issues(verdict, self.issues)
 
 
-def known_issues_of(kernel_version: str, path: Path = KNOWN_ISSUES) -> KnownIssues:
-    """Return what is listed for a kernel, by its version or that of its package."""
-    version = parse_version(kernel_version)
-    return KnownIssues(tuple(i for i in read_known_issues(path) if i.concerns(version)))
+def known_issues_of(kernel_version: str, shape: Shape, path: Path = KNOWN_ISSUES) -> KnownIssues:
+    """Return what is listed for a kernel, by its version or that of its package, and a shape."""
+    version, facts = parse_version(kernel_version), shape_facts(shape)
+    return KnownIssues(tuple(i for i in read_known_issues(path) if i.concerns(version, facts)))
+
+
+def shape_facts(shape: Shape) -> dict[str, str]:
+    """Return the figures of a shape that known issues speak of."""
+    return {
+        "journaled": "yes" if shape.journaled else "no",
+        "mode": shape.mode.value,
+        "member_cache": shape.member_cache.value,
+        "journal_cache": shape.journal_cache.value,
+        "level": str(int(shape.level)),
+    }
 
 
 def read_known_issues(path: Path = KNOWN_ISSUES) -> tuple[KnownIssue, ...]:
@@ -42,6 +54,7 @@ def read_known_issues(path: Path = KNOWN_ISSUES) -> tuple[KnownIssue, ...]:
             says=re.compile(issue["says"]),
             facts=issue["facts"],
             kernels=tuple(map(_kernel_range, issue["kernels"])),
+            shape=issue.get("shape", {}),
             expected=issue["expected"],
             reason=issue["reason"].strip(),
             reference=issue.get("reference", ""),

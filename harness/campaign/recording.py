@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from harness.crash.trace import Trace
 from harness.crash.workload import Workload
+from harness.errors import BadInput
 
 WORKLOAD_BEGINS = "workload begins"
 WORKLOAD_ENDS = "workload ends"
@@ -28,7 +29,16 @@ class Recording:
 
 
 def recording_of(workload: Workload, trace: Trace, kernel_log: tuple[str, ...] = ()) -> Recording:
-    """Return the recording that a trace with the marks of a workload is of."""
-    first = trace.mark(WORKLOAD_BEGINS).sequence + 1
-    events = trace.mark(WORKLOAD_ENDS).sequence - first
+    """Return the recording that a trace with the marks of a workload is of.
+
+    Raises:
+        BadInput: the trace ends before its workload does.
+    """
+    try:
+        first = trace.mark(WORKLOAD_BEGINS).sequence + 1
+        events = trace.mark(WORKLOAD_ENDS).sequence - first
+    except KeyError as missing:
+        raise BadInput(
+            f"the kept trace is damaged: it has no mark {missing}; record anew"
+        ) from None
     return Recording(workload, trace, first, events, kernel_log)

@@ -141,11 +141,17 @@ def surviving_part(issue: Issue, block_bytes: int, choice: random.Random) -> Ran
     A torn write has lost its end, its beginning, or any of its pieces; the pieces are logical
     blocks or whole pages, so that a meta block often survives while pages behind it do not.
     """
-    whole: Ranges = ((issue.offset, issue.length),)
     kind = choice.randrange(3)
+    if kind < 2 or issue.length <= block_bytes:
+        return ((issue.offset, issue.length),) if kind % 2 else ()
+    return torn_part(issue, block_bytes, choice)
+
+
+def torn_part(issue: Issue, block_bytes: int, choice: random.Random) -> Ranges:
+    """Choose what survives of a write that is torn; it is longer than a logical block."""
     piece_bytes = choice.choice((block_bytes, max(block_bytes, _PAGE_BYTES)))
-    if kind < 2 or issue.length <= piece_bytes:
-        return whole if kind % 2 else ()
+    if issue.length <= piece_bytes:
+        piece_bytes = block_bytes
     end = issue.offset + issue.length
     pieces = [(at, min(piece_bytes, end - at)) for at in range(issue.offset, end, piece_bytes)]
     at = choice.randrange(1, len(pieces))
@@ -155,4 +161,4 @@ def surviving_part(issue: Issue, block_bytes: int, choice: random.Random) -> Ran
     if way == 1:
         return tuple(pieces[at:])
     kept = tuple(piece for piece in pieces if choice.randrange(2))
-    return whole if len(kept) == len(pieces) else kept
+    return kept if 0 < len(kept) < len(pieces) else tuple(pieces[:at])

@@ -14,13 +14,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from harness.crash.content import DiskContent
-from harness.crash.states import Ranges, surviving_part
+from harness.crash.states import Ranges, surviving_part, torn_part
 from harness.crash.trace import Issue, TraceDisk
 from harness.crash.walk import Cut
 from harness.errors import BadInput
 
 MOST_SUBSETS_LOG2 = 16  # of a cut, where all are wanted
 FEW_SUBSETS_LOG2 = 4  # of a cut, before they are sampled
+_TORN_SAMPLES = 2  # of a cut with few open writes, besides all subsets of whole ones
 
 Place = tuple[int, int]  # disk, and the write's place in what is pending of it
 
@@ -146,6 +147,8 @@ def count_states(
                 )
             tears = sum(len(_tears(cut, place, disks)) for place in uncertain(cut))
             return (1 << open_writes) + tears * min(open_writes, 2)
+        case Strategy.EPOCHS if open_writes <= subsets_log2:
+            return (1 << open_writes) + _TORN_SAMPLES * bool(_tearable(cut, disks))
         case _:
             return 1 << min(open_writes, subsets_log2)
 
@@ -166,6 +169,8 @@ def _survivors(
     if strategy is Strategy.ALL and k >= 2 ** len(places):
         return _torn(cut, k - 2 ** len(places), disks)
     few = len(places) <= subsets_log2
+    if strategy is Strategy.EPOCHS and few and k >= 2 ** len(places):
+        return _with_torn(cut, disks, draw)
     if strategy is Strategy.ALL or (strategy is Strategy.EPOCHS and few):
         return {place: _whole(cut, place) for n, place in enumerate(places) if k >> n & 1}
     if strategy is Strategy.EPOCHS and k < 2:  # all is lost, nothing is
@@ -188,6 +193,21 @@ def _torn(cut: Cut, k: int, disks: tuple[TraceDisk, ...]) -> dict[Place, Ranges]
     where, ranges = next(itertools.islice(torn, k, None))
     others = () if alone else (place for place in places if place != where)
     return {where: ranges} | {place: _whole(cut, place) for place in others}
+
+
+def _tearable(cut: Cut, disks: tuple[TraceDisk, ...]) -> list[Place]:
+    """Return the writes that may be lost in part."""
+    return [p for p in uncertain(cut) if _issue(cut, p).length > disks[p[0]].logical_block_bytes]
+
+
+def _with_torn(cut: Cut, disks: tuple[TraceDisk, ...], draw: random.Random) -> dict[Place, Ranges]:
+    """Draw a state in which one write at least is torn, the others as they come."""
+    torn = draw.choice(_tearable(cut, disks))
+    found = {}
+    for place in uncertain(cut):
+        part_of = torn_part if place == torn else surviving_part
+        found[place] = part_of(_issue(cut, place), disks[place[0]].logical_block_bytes, draw)
+    return {place: ranges for place, ranges in found.items() if ranges}
 
 
 def _tears(cut: Cut, place: Place, disks: tuple[TraceDisk, ...]) -> list[Ranges]:

@@ -49,6 +49,9 @@ _RECORD = struct.Struct("<IQQBBHIQQI")
 _RECORD_BYTES = _CRC.size + _RECORD.size
 
 
+FLUSHED = "flushed "  # begins the mark behind a flush that ended, with the last write it covers
+
+
 class Cache(enum.Enum):
     """What a disk's acknowledgement of a plain write means."""
 

@@ -11,7 +11,16 @@ from dataclasses import dataclass
 
 from harness.crash.content import DiskContent
 from harness.crash.states import Fate, Ranges
-from harness.crash.trace import Cache, Completion, Flag, Issue, Operation, Trace, TraceDisk
+from harness.crash.trace import (
+    FLUSHED,
+    Cache,
+    Completion,
+    Flag,
+    Issue,
+    Operation,
+    Trace,
+    TraceDisk,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +117,8 @@ class _Disk:
 def walk(
     trace: Trace, first: int, last: int, *, lying: frozenset[str] = frozenset()
 ) -> Iterator[Cut]:
-    """Yield a cut behind each event from sequence *first* to *last* that changes how a disk stands.
+    """Yield a cut behind each event from sequence *first* to *last* that changes how a disk stands,
+    or what is promised.
 
     Args:
         trace: from its beginning, when all disks were zeroes.
@@ -132,8 +142,8 @@ def walk(
             disks[event.disk].issue(event)
         elif isinstance(event, Completion):
             disks[event.disk].complete(event)
-        else:
+        elif not event.text.startswith(FLUSHED):
             continue
-        if begun:
+        if begun:  # behind a flush nothing stands otherwise, and more is promised
             issued = isinstance(event, Issue) and event.operation is not Operation.FLUSH
             yield Cut(event.sequence + 1, tuple(disk.standing for disk in disks), issued=issued)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from harness.ondisk.units import BLOCK_SECTORS, SECTOR_BYTES, ArraySector, StripeSector
 from harness.verdict.blocks import count_differing_bytes, describe_place
 from harness.verdict.durability import Members, wrong_parities
+from harness.verdict.reason import few_of_each_kind
 from harness.verdict.verdict import Finding, Judgement
 
 READ_BACK, CHECK, DEGRADED = "read back", "check", "degraded"
@@ -37,7 +38,11 @@ def judge_read_back(
             stripe = members.geometry.place(sector).sector
             what = f"array sector {sector} is read otherwise{there} than the members have it"
             findings.append(Finding(oracle, what, (), members.facts_of(stripe)))
-    return Judgement(oracle, (f"{len(pages)} pages read back{there}",), tuple(findings[:3]))
+    return Judgement(
+        oracle,
+        (f"{len(pages)} pages read back{there}",),
+        few_of_each_kind(findings, _MOST_FINDINGS),
+    )
 
 
 def judge_check(members: Members, sectors: int, mismatch_sectors: int) -> Judgement:
@@ -63,10 +68,10 @@ def judge_check(members: Members, sectors: int, mismatch_sectors: int) -> Judgem
 
 def judge_same_members(oracle: str, members: Members, wanted: Members, *, what: str) -> Judgement:
     """Judge that data areas are the same as in *wanted*; *what* says when, for a finding."""
-    findings = list(_different(oracle, members, wanted, what))
+    findings = few_of_each_kind(_different(oracle, members, wanted, what), _MOST_FINDINGS)
     size = members.geometry.component_sectors * SECTOR_BYTES
     compared = f"data areas of {len(wanted.contents)} members, {size} bytes each, {what}"
-    return Judgement(oracle, (compared,), tuple(findings[:_MOST_FINDINGS]))
+    return Judgement(oracle, (compared,), findings)
 
 
 def _different(oracle: str, members: Members, wanted: Members, what: str) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from harness.crash.content import DiskContent
 from harness.crash.pattern import describe_sector, read_stamp
-from harness.crash.trace import Mark, Trace
+from harness.crash.trace import FLUSHED, Mark, Trace
 from harness.crash.workload import Workload, Write, WriteKind, WriteStep
 from harness.ondisk.units import (
     BLOCK_BYTES,
@@ -24,11 +24,12 @@ from harness.ondisk.units import (
 from harness.recovery.geometry import Geometry, Place
 from harness.recovery.reconstruct import recover
 from harness.recovery.write_out import parity_of
+from harness.verdict.reason import few_of_each_kind
 from harness.verdict.verdict import Finding, Judgement
 
 DURABILITY, ATOMICITY, REDUNDANCY = "durability", "atomicity", "redundancy"
 JOURNAL_FAILED = "the journal is made to fail"  # a mark: from here on nothing is promised
-_FLUSHED, _COMPLETED, _FAILED = "flushed ", "completed ", "failed "
+_COMPLETED, _FAILED = "completed ", "failed "
 _MOST_FINDINGS = 5
 _NOTHING, _FOREIGN = 0, -1
 
@@ -66,9 +67,9 @@ class Members:
 def flush_marks(trace: Trace) -> list[tuple[int, int]]:
     """Return (sequence of the mark, last write that it covers) of each flush that has ended."""
     return [
-        (event.sequence, int(event.text.removeprefix(_FLUSHED)))
+        (event.sequence, int(event.text.removeprefix(FLUSHED)))
         for event in trace.events
-        if isinstance(event, Mark) and event.text.startswith(_FLUSHED)
+        if isinstance(event, Mark) and event.text.startswith(FLUSHED)
     ]
 
 
@@ -152,8 +153,8 @@ class Promises:
         compared = f"{len(self.pages)} pages of stripes that were written to"
         promise = f"up to write {promised} of {len(self._writes)}, which a flush covered"
         return (
-            Judgement(DURABILITY, (compared, promise), tuple(lost[:_MOST_FINDINGS])),
-            Judgement(ATOMICITY, (compared,), tuple(mixed[:_MOST_FINDINGS])),
+            Judgement(DURABILITY, (compared, promise), few_of_each_kind(lost, _MOST_FINDINGS)),
+            Judgement(ATOMICITY, (compared,), few_of_each_kind(mixed, _MOST_FINDINGS)),
         )
 
     def _judge_page(
@@ -210,7 +211,7 @@ def _begun(workload: Workload, marks: Sequence[Mark]) -> Iterator[tuple[int, int
     following = dict(itertools.pairwise([0, *last_of, *last_of[-1:]]))
     yield 0, following.get(0, 0)
     for mark in marks:
-        for word in (_COMPLETED, _FAILED, _FLUSHED):
+        for word in (_COMPLETED, _FAILED, FLUSHED):
             if mark.text.startswith(word):
                 ended = mark.text.removeprefix(word).partition(":")[0].rpartition("..")[2]
                 if ended.isdigit() and int(ended) in following:
@@ -231,7 +232,7 @@ def judge_redundancy(members: Members, stripes: Sequence[StripeSector]) -> Judge
         for name in wrong_parities(members, stripe)
     ]
     compared = f"parity of {len(stripes)} stripes that were written to"
-    return Judgement(REDUNDANCY, (compared,), tuple(findings[:_MOST_FINDINGS]))
+    return Judgement(REDUNDANCY, (compared,), few_of_each_kind(findings, _MOST_FINDINGS))
 
 
 def wrong_parities(members: Members, stripe: StripeSector) -> Iterator[str]:

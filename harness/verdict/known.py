@@ -33,6 +33,7 @@ class KnownIssue:
     says: re.Pattern[str]  # searched in the finding's sentence
     facts: Mapping[str, int]  # all must hold for the finding
     kernels: tuple[KernelRange, ...]
+    shape: Mapping[str, str]  # figures of the shapes that can have it
     expected: Mapping[str, str]  # of a shape in which exploring is to show it: see `is_expected`
     reason: str
     reference: str = ""  # a public one, where there is one
@@ -45,9 +46,9 @@ class KnownIssue:
             and all(finding.facts.get(name) == value for name, value in self.facts.items())
         )
 
-    def concerns(self, kernel: Version) -> bool:
-        """Whether a kernel version is one that has it."""
-        return any(kernel in each for each in self.kernels)
+    def concerns(self, kernel: Version, shape: Mapping[str, str]) -> bool:
+        """Whether a kernel version, on an array with these figures by name, can have it."""
+        return self.shape.items() <= shape.items() and any(kernel in each for each in self.kernels)
 
     def is_expected(self, shape: Mapping[str, str]) -> bool:
         """Whether exploring an array of this shape is to show it, sooner or later.
@@ -59,13 +60,18 @@ class KnownIssue:
         return bool(self.expected) and self.expected.items() <= shape.items()
 
 
+def issue_of(finding: Finding, issues: Sequence[KnownIssue]) -> KnownIssue | None:
+    """Return the first issue that explains a finding, if one does."""
+    return next((issue for issue in issues if issue.explains(finding)), None)
+
+
 def with_known_issues(verdict: Verdict, issues: Sequence[KnownIssue]) -> Verdict:
     """Return KNOWN(issue) in place of a DIFFERS of which every finding is explained."""
     if verdict.outcome is not Outcome.DIFFERS or not verdict.findings:
         return verdict
     names = []
     for finding in verdict.findings:
-        issue = next((issue for issue in issues if issue.explains(finding)), None)
+        issue = issue_of(finding, issues)
         if issue is None:
             return verdict
         names.append(issue.name)

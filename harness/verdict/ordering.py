@@ -13,12 +13,14 @@ import itertools
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from harness.crash.trace import Issue, Trace
 from harness.crash.workload import Workload, Write, WriteKind
 from harness.ondisk.units import BLOCK_SECTORS, ArraySector, StripeSector
 from harness.verdict.bypassing import Bypassing
 from harness.verdict.durability import flush_marks, page_stamps
+from harness.verdict.reason import few_of_each_kind
 from harness.verdict.requests import NEVER
 from harness.verdict.traced_log import MemberPage, Page, Record, TracedArray, TracedLog
 from harness.verdict.verdict import Finding, Judgement
@@ -36,7 +38,7 @@ def judge_ordering(
         judge.members(), judge.ring_and_tail(), judge.flush_records(),
         judge.acknowledged(workload, flush_marks(trace)),
     )  # fmt: skip
-    findings = [finding for rule in rules for finding in itertools.islice(rule, _MOST_FINDINGS)]
+    findings = [f for rule in rules for f in few_of_each_kind(rule, _MOST_FINDINGS)]
     bypassed = ", ".join(f"{count} by {reason}" for reason, count in sorted(judge.bypassed.items()))
     compared = (
         f"{judge.member_pages} pages written to members: each behind its durable record"
@@ -49,6 +51,15 @@ def judge_ordering(
     return Judgement(ORACLE, compared, tuple(findings))
 
 
+@dataclass(frozen=True, slots=True)
+class _MemberWrite:
+    """When a page was written to a member, and when that could no longer be lost."""
+
+    issued: int
+    completed: int
+    durable: int
+
+
 class _Judge:
     """Judges rule by rule; `members` goes first."""
 
@@ -57,8 +68,8 @@ class _Judge:
         self._array = log.array
         self._first = first
         self._last = last
-        # By page and checksum: when it was first written to a member, and when first durable.
-        self._on_member: dict[tuple[Page, int], tuple[int, int]] = {}
+        # By page and checksum: the writes to a member, in order.
+        self._on_member: dict[tuple[Page, int], list[_MemberWrite]] = {}
         self.bypassed: Counter[str] = Counter()
         self.member_pages = 0
         self.tails = 0
@@ -79,12 +90,12 @@ class _Judge:
 
     def _take_member_page(self, issue: Issue, page: MemberPage) -> None:
         key = ((page.stripe, page.slot), page.checksum)
-        issued, durable = self._on_member.get(key, (issue.sequence, NEVER))
-        self._on_member[key] = issued, min(durable, self.log.durable.of(issue))
+        times = self.log.durable
+        write = _MemberWrite(issue.sequence, times.completed(issue), times.of(issue))
+        self._on_member.setdefault(key, []).append(write)
 
     def _judge_member_page(self, page: MemberPage, bypassing: Bypassing) -> Iterator[Finding]:
-        key = (page.stripe, page.slot)
-        best = self.log.record_with(key, page.checksum)
+        best = self._record_of(page)
         here = f"event {page.issued} writes stripe {page.stripe} of member {page.slot}"
         if best is None:
             if reason := bypassing.reason(page):
@@ -99,6 +110,22 @@ class _Judge:
                 f" {_when(best.durable)}"
             )
             yield Finding(ORACLE, what)
+
+    def _record_of(self, page: MemberPage) -> Record | None:
+        """Return the record that a write of a member is of: with its content, the newest by then.
+
+        Where records are of the same content one after another, the first durable one of these.
+        """
+        key = (page.stripe, page.slot)
+        found = None
+        for record in reversed(self.log.records_of(key)):
+            if record.issued >= page.issued:
+                continue
+            if record.pages[key] != page.checksum:
+                break
+            if found is None or record.durable < found.durable:
+                found = record
+        return found
 
     def ring_and_tail(self) -> Iterator[Finding]:
         """Yield writes over what is live, and tails that moved too far."""
@@ -147,14 +174,13 @@ class _Judge:
             before = self.log.record_before(page, record.meta.seq)
             if before is None:
                 continue
-            checksum = before.pages[page]
-            if not self._is_safe(page, checksum, record.issued, record):
+            if not self._is_safe(page, before, record.issued, record):
                 what = (
                     f"event {record.issued} logs that stripe {stripe} is on the members (meta"
                     f" block {record.meta.seq}), and it is not durable on member {slot}"
-                    f"{self._written_at(page, checksum)}"
+                    f"{self._written_at(page, before)}"
                 )
-                yield Finding(ORACLE, what)
+                yield Finding(ORACLE, what, (), self._facts(page, before, record.issued))
 
     def acknowledged(self, workload: Workload, flushes: list[tuple[int, int]]) -> Iterator[Finding]:
         """Yield writes that a flush covered before their records were durable."""
@@ -192,37 +218,45 @@ class _Judge:
         if issue.sequence < self._first:
             return
         self.tails += 1
-        passed: dict[Page, tuple[int, Record]] = {}
+        passed: dict[Page, Record] = {}
         first, end = (bisect_left(self.log.seqs, seq) for seq in (before, head.meta.seq))
         for record in self.log.records[first:end]:
-            passed |= {page: (checksum, record) for page, checksum in record.pages.items()}
-        for page, (checksum, record) in passed.items():
-            if self._is_safe(page, checksum, issue.sequence, head):
+            passed |= dict.fromkeys(record.pages, record)
+        for page, record in passed.items():
+            if self._is_safe(page, record, issue.sequence, head):
                 continue
             stripe, slot = page
             what = (
                 f"event {issue.sequence} moves journal_tail to {head.meta.position}, past meta"
                 f" block {record.meta.seq} (event {record.issued}), and stripe {stripe} of it is"
-                f" not durable on member {slot}{self._written_at(page, checksum)}"
+                f" not durable on member {slot}{self._written_at(page, record)}"
             )
-            yield Finding(ORACLE, what)
+            yield Finding(ORACLE, what, (), self._facts(page, record, issue.sequence))
             return
 
-    def _is_safe(self, page: Page, checksum: int, at: int, head: Record) -> bool:
+    def _is_safe(self, page: Page, record: Record, at: int, head: Record) -> bool:
         """Whether a page of a record that the tail has passed cannot be lost any more."""
-        _, durable = self._on_member.get((page, checksum), (NEVER, NEVER))
-        if durable < at:
+        if any(write.durable < at for write in self._written(page, record)):
             return True
         if self.log.is_gone(page[1], at):
             return True
         # Logged once more, and that record is live.
-        return any(record.durable < at for record in self.log.records_from(page, head.meta.seq))
+        return any(later.durable < at for later in self.log.records_from(page, head.meta.seq))
 
-    def _written_at(self, page: Page, checksum: int) -> str:
-        if (page, checksum) not in self._on_member:
+    def _written(self, page: Page, record: Record) -> list[_MemberWrite]:
+        """Return the writes to the member that a record's page was followed by, in order."""
+        writes = self._on_member.get((page, record.pages[page]), [])
+        return writes[bisect_left(writes, record.issued, key=lambda write: write.issued) :]
+
+    def _written_at(self, page: Page, record: Record) -> str:
+        if not (writes := self._written(page, record)):
             return ": it was never written there"
-        issued, durable = self._on_member[page, checksum]
-        return f": it is written there by event {issued}, {_when(durable)}"
+        durable = min(write.durable for write in writes)
+        return f": it is written there by event {writes[0].issued}, {_when(durable)}"
+
+    def _facts(self, page: Page, record: Record, at: int) -> dict[str, int]:
+        """Say whether the page had been written to the member, and lacked no more than a flush."""
+        return {"completed": int(any(w.completed < at for w in self._written(page, record)))}
 
     def _writes(self) -> Iterator[Issue]:
         return itertools.takewhile(lambda i: i.sequence <= self._last, self.log.writes())

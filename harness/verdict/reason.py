@@ -3,39 +3,66 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from harness.verdict.known import KnownIssue, issue_of
 from harness.verdict.verdict import Finding, Verdict
 
-_FIGURES = re.compile(r"0x[0-9a-f]+|\d+(\.\d+)?")
+# Figures of the one case; a line of a source file is none of these.
+_FIGURES = re.compile(r"(?P<line>\w+\.[ch]:\d+)|0x[0-9a-f]+|\d+(\.\d+)?")
 # What a sector holds instead says little of why.
 _HELD = re.compile(r"holds .*?(?=, which|; write)")
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """An oracle, its sentence without figures, and the issue that it is known as, if it is."""
+    """An oracle, its sentence without figures, and the issue that it is known as, if it is.
+
+    Of what no issue explains, *facts* are the figures that tell it from what one does.
+    """
 
     oracle: str
     sentence: str
     known_as: str = ""
+    facts: tuple[tuple[str, int], ...] = ()
 
     def __str__(self) -> str:
         return self.known_as or f"{self.oracle}: {self.sentence}"
 
-    def is_met_by(self, verdict: Verdict) -> bool:
+    def is_met_by(self, verdict: Verdict, issues: Sequence[KnownIssue]) -> bool:
         """Whether a verdict is red for this reason, maybe among others."""
-        if self.known_as:
-            return self.known_as in verdict.reason.split(", ")
-        return any(_of(finding) == (self.oracle, self.sentence) for finding in verdict.findings)
+        return any(_reason(finding, issues) == self for finding in verdict.findings)
 
 
-def reasons_of(verdict: Verdict, *, known: bool) -> list[Reason]:
-    """Return why a verdict is red; *known*: each of the issues that explain it is a reason."""
+def reasons_of(verdict: Verdict, issues: Sequence[KnownIssue], *, known: bool) -> list[Reason]:
+    """Return why a verdict is red: the issues that explain it if all of it is *known*, or else the
+    first of what none explains.
+    """
+    every = [_reason(finding, issues) for finding in verdict.findings]
     if known:
-        return [Reason(verdict.findings[0].oracle, "", name) for name in verdict.reason.split(", ")]
-    return [Reason(*_of(verdict.findings[0]))] if verdict.findings else []
+        return list(dict.fromkeys(reason for reason in every if reason.known_as))
+    return [reason for reason in every if not reason.known_as][:1]
 
 
-def _of(finding: Finding) -> tuple[str, str]:
-    return finding.oracle, _FIGURES.sub("N", _HELD.sub("holds something", finding.what))
+def few_of_each_kind(findings: Iterable[Finding], most: int) -> tuple[Finding, ...]:
+    """Return the first *most* findings of each kind: what is alike apart from figures of the one
+    case. A known kind, however frequent, leaves the others their place.
+    """
+    count: Counter[Reason] = Counter()
+    kept = []
+    for finding in findings:
+        kind = _reason(finding, ())
+        count[kind] += 1
+        if count[kind] <= most:
+            kept.append(finding)
+    return tuple(kept)
+
+
+def _reason(finding: Finding, issues: Sequence[KnownIssue]) -> Reason:
+    if (issue := issue_of(finding, issues)) is not None:
+        return Reason(finding.oracle, "", issue.name)
+    what = _HELD.sub("holds something", finding.what)
+    sentence = _FIGURES.sub(lambda found: found["line"] or "N", what)
+    return Reason(finding.oracle, sentence, facts=tuple(sorted(finding.facts.items())))

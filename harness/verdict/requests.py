@@ -31,6 +31,10 @@ class DurableTimes:
         self._earliest = [_running_minimum(of_disk) for of_disk in self._issued]
         self._safe = [disk.cache is Cache.WRITE_THROUGH for disk in trace.disks]
 
+    def completed(self, issue: Issue) -> int:
+        """Return the sequence number of a write's completion, or `NEVER`."""
+        return self._completed.get(issue.request, NEVER)
+
     def of(self, issue: Issue) -> int:
         """Return the sequence number of the event that made a write durable, or `NEVER`."""
         done = self._completed.get(issue.request)

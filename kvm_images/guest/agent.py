@@ -216,14 +216,15 @@ def _recoverer(marks: str) -> recovering.Recoverer:
 
 
 def recover_states(*, marks: str, states: list[Answer], deadline_s: float) -> Answer:
-    """Recover crash states of a bank one after another, up to one that hangs.
+    """Recover crash states of a bank one after another, up to one that stays.
 
     Each of *states* is what `recovering.Recoverer.recover` takes.
     """
     results: list[Answer] = []
     for state in states:
         results.append(_recoverer(marks).recover(state, deadline_s))
-        if recovering.ends_the_guest(results[-1]):
+        results[-1]["ends_the_guest"] = recovering.ends_the_guest(results[-1])
+        if results[-1]["ends_the_guest"]:
             break
     return {"results": results}
 

@@ -68,7 +68,7 @@ class Recoverer:
         except Hung as hung:
             answer["stack"] = str(hung)
         except OSError as error:
-            answer["error"] = f"{answer['doing']}: {error.strerror}"
+            self._give_up(answer, error, deadline_s)
         self._mark(f"over {number}")
         answer["seconds"] = time.monotonic() - began
         answer["log"] = self._log()
@@ -176,9 +176,22 @@ class Recoverer:
         except Hung as hung:
             answer["stack"] = str(hung)
         except OSError as error:
-            answer["error"] = f"{answer['doing']}: {error.strerror}"
+            self._give_up(answer, error, deadline_s)
         answer["seconds"] = time.monotonic() - began
         answer["log"] = self._log()
+
+    def _give_up(self, answer: Answer, error: OSError, deadline_s: float) -> None:
+        """Note what failed, and stop the array, for the next state must not find it there."""
+        answer["error"] = f"{answer['doing']}: {error.strerror}"
+        if not answer["assembled"] or answer["doing"] == "stop":
+            return
+        try:
+            self._array.stop(deadline_s)
+            answer["put_away"] = True
+        except Hung as hung:
+            answer["stack"] = str(hung)
+        except OSError as stop:
+            answer["error"] += f"; stop: {stop.strerror}"
 
     def _log(self) -> list[str]:
         """Return what the kernel said since the last time."""
@@ -195,18 +208,23 @@ class Recoverer:
 
 def ends_the_guest(answer: Answer) -> bool:
     """Whether the array could not be got rid of: no other state can be recovered here."""
-    return _is_hung(answer) or not (answer["stopped"] or answer["error"])
+    parts = _parts(answer)
+    left = any(p["assembled"] and not (p["stopped"] or p["put_away"]) for p in parts)
+    return left or _is_hung(answer)
 
 
 def _nothing_yet() -> Answer:
     return {
         "assembled": False, "settled": False, "stopped": False, "error": "", "stack": "",
-        "refused": "", "doing": "",
+        "refused": "", "doing": "", "put_away": False,
     }  # fmt: skip
 
 
 def _is_hung(answer: Answer) -> bool:
-    parts = [answer, *answer.get("degraded", ())]
-    if "second" in answer:
-        parts.append(answer["second"])
-    return any(part["stack"] for part in parts)
+    return any(part["stack"] for part in _parts(answer))
+
+
+def _parts(answer: Answer) -> list[Answer]:
+    """Return all times that an array was assembled for one state."""
+    second = [answer["second"]] if "second" in answer else []
+    return [answer, *second, *answer.get("degraded", ())]

@@ -33,7 +33,7 @@ def test_it_shows_again(lab: Lab, kernel: str, name: str) -> None:
     crash = lab.options(kernel, kept.shape, seed=kept.recording.workload.seed)
     options = ExploreOptions(crash=crash, strategy=Strategy.WORST, states=1, oracles=Oracles(EVERY))
     verdicts = list(verdicts_of(kept, options))
-    issues = known_issues_of(crash.image.kernel_version)
+    issues = known_issues_of(crash.image.kernel_version, crash.shape)
     reasons = [issues.apply(verdict).reason.split(", ") for verdict in verdicts]
     assert any(name in of_one for of_one in reasons), [
         finding.what for verdict in verdicts for finding in verdict.findings

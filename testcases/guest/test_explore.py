@@ -54,7 +54,7 @@ def options_of(lab: Lab, kernel: str, shape: Shape, **changes: object) -> Explor
 
 
 def issues_of(options: ExploreOptions) -> KnownIssues:
-    return known_issues_of(options.crash.image.kernel_version)
+    return known_issues_of(options.crash.image.kernel_version, options.crash.shape)
 
 
 def outcomes(folder: Path) -> tuple[int, list[Outcome], list[str]]:

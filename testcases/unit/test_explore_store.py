@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from harness.campaign.exploring.alone import alone_in
 from harness.campaign.exploring.store import (
     ChildRecord,
     ClassRecord,
@@ -11,6 +14,7 @@ from harness.campaign.exploring.store import (
     StateRecord,
     opened_store,
 )
+from harness.errors import BadInput
 from harness.verdict.verdict import Finding, Judgement, Outcome, Verdict, verdict_of
 
 GREEN = verdict_of((Judgement("alive", ("it is",)),))
@@ -62,9 +66,32 @@ def test_a_class_is_known_once_the_crash_states_of_its_recovery_are_there(tmp_pa
         store.add_class(record, complete=False)
         assert store.known_classes() == set(), "killed here, it is recovered again"
         store.add_children(b"a", [child])
-        assert store.known_classes() == {b"a"}
+        assert store.known_classes() == set(), "and so while they are not recovered themselves"
+        of_child = ClassRecord(identity=b"c", leader=0, child=3, verdict=GREEN, seconds=0.1)
+        store.add_class(of_child, complete=True)
+        assert store.known_classes() == {b"a", b"c"}
         assert list(store.child_records()) == [child]
-        assert list(store.class_records()) == [record]
+        assert list(store.class_records()) == [record, of_child]
+
+
+def test_a_damaged_file_is_told_with_its_place(tmp_path: Path) -> None:
+    (tmp_path / "s").write_text("no database, and long enough to be looked at as one" * 20)
+    told = f"{tmp_path}/s: .*; remove {tmp_path} to begin anew"
+    with pytest.raises(BadInput, match=told), opened_store(tmp_path / "s"):
+        pass
+
+
+def test_the_same_exploration_is_not_begun_twice(tmp_path: Path) -> None:
+    with alone_in(tmp_path / "a"):
+        with pytest.raises(BadInput, match="is going on"), alone_in(tmp_path / "a"):
+            pass
+        with alone_in(tmp_path / "b"):
+            pass
+    with alone_in(tmp_path / "a"):
+        pass
+    (tmp_path / "file").touch()
+    with pytest.raises(BadInput, match="must be a folder"), alone_in(tmp_path / "file" / "a"):
+        pass
 
 
 def test_recordings_come_back_in_order(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -29,8 +30,9 @@ from harness.crash.workload import (
 from harness.crash.workload_json import decode_workload, encode_workload
 from harness.errors import BadInput
 from harness.ondisk.units import ArraySector
-from harness.verdict.reason import Reason, reasons_of
-from harness.verdict.verdict import Finding, Judgement, Outcome, Verdict, verdict_of
+from harness.verdict.known import KnownIssue, with_known_issues
+from harness.verdict.reason import Reason, few_of_each_kind, reasons_of
+from harness.verdict.verdict import Finding, Judgement, Verdict, verdict_of
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -111,6 +113,14 @@ def test_what_is_no_workload_is_refused(document: dict[str, object]) -> None:
 
 # For the same reason.
 
+ISSUES = tuple(
+    KnownIssue(
+        name=name, oracle="durability", says=re.compile("is gone"), facts={"named": named},
+        kernels=(), shape={}, expected={}, reason="",
+    )
+    for named, name in ((1, "a-b"), (2, "c-d"))
+)  # fmt: skip
+
 
 def red(*findings: Finding) -> Verdict:
     return verdict_of((Judgement("durability", ("all",), findings),))
@@ -128,16 +138,38 @@ def test_figures_and_what_is_held_instead_make_no_other_reason() -> None:
     other = Finding(
         "atomicity", "array sector 8 holds zeroes; write 2 of it was flushed and is gone"
     )
-    (reason,) = reasons_of(red(one), known=False)
-    assert reason.is_met_by(red(two))
-    assert reason.is_met_by(red(other, two)), "among others"
-    assert not reason.is_met_by(red(other))
-    assert not reason.is_met_by(verdict_of((Judgement("durability", ("all",)),)))
+    (reason,) = reasons_of(red(one), (), known=False)
+    assert reason.is_met_by(red(two), ())
+    assert reason.is_met_by(red(other, two), ()), "among others"
+    assert not reason.is_met_by(red(other), ())
+    assert not reason.is_met_by(verdict_of((Judgement("durability", ("all",)),)), ())
+
+
+def test_two_lines_of_a_source_file_are_two_reasons() -> None:
+    at = "the kernel complains: kernel BUG at drivers/md/raid5-cache.c:{}!"
+    (reason,) = reasons_of(red(Finding("alive", at.format(453))), (), known=False)
+    assert reason.is_met_by(red(Finding("alive", at.format(453))), ())
+    assert not reason.is_met_by(red(Finding("alive", at.format(454))), ())
+
+
+def test_what_no_issue_explains_is_not_shrunk_to_what_one_does() -> None:
+    known = Finding("durability", "write 2 of it was flushed and is gone", facts={"named": 1})
+    unknown = replace(known, facts={"named": 0})
+    (reason,) = reasons_of(red(known, unknown), ISSUES, known=False)
+    assert reason.is_met_by(red(unknown), ISSUES)
+    assert not reason.is_met_by(red(known), ISSUES)
+
+
+def test_few_of_each_kind_are_kept_and_none_hides_another() -> None:
+    known = [Finding("durability", f"write {n} is gone", facts={"named": 1}) for n in range(9)]
+    last = Finding("durability", "write 9 is gone", facts={"named": 0})
+    assert few_of_each_kind([*known, last], 2) == (*known[:2], last)
 
 
 def test_a_known_red_has_each_of_its_issues_for_a_reason() -> None:
-    verdict = Verdict(Outcome.KNOWN, red(Finding("durability", "x")).judgements, "a-b, c-d")
-    reasons = reasons_of(verdict, known=True)
-    assert [str(reason) for reason in reasons] == ["a-b", "c-d"]
-    assert all(reason.is_met_by(verdict) for reason in reasons)
-    assert not Reason("durability", "", "b").is_met_by(verdict)
+    findings = (Finding("durability", "x is gone", facts={"named": n}) for n in (1, 2))
+    verdict = with_known_issues(red(*findings), ISSUES)
+    reasons = reasons_of(verdict, ISSUES, known=True)
+    assert [str(reason) for reason in reasons] == ["a-b", "c-d"] == verdict.reason.split(", ")
+    assert all(reason.is_met_by(verdict, ISSUES) for reason in reasons)
+    assert not Reason("durability", "", "b").is_met_by(verdict, ISSUES)

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from harness.campaign.known_issues import KNOWN_ISSUES, known_issues_of, read_known_issues
+from harness.crash.trace import Cache
 from harness.errors import EXIT_AGREES, EXIT_DIFFERS, EXIT_LOST
 from harness.hosts.host import CommandResult
+from harness.md.shape import Shape
 from harness.verdict.known import KernelRange, KnownIssue, unseen_issues, with_known_issues
 from harness.verdict.verdict import Finding, Judgement, Outcome, Verdict, verdict_of
 
@@ -26,6 +28,7 @@ ISSUE = KnownIssue(
     says=re.compile("stale journal"),
     facts=ONE_AHEAD,
     kernels=EVERY_KERNEL,
+    shape={},
     expected={"mode": "write-back"},
     reason="mdadm takes it for a spare",
 )
@@ -189,7 +192,7 @@ def entries() -> list[dict[str, object]]:
 
 @pytest.mark.parametrize("entry", entries(), ids=lambda entry: str(entry["name"]))
 def test_every_listed_issue_has_all_keys_and_a_reason(entry: dict[str, object]) -> None:
-    assert set(entry) - {"reference"} == KEYS
+    assert set(entry) - {"reference", "shape"} == KEYS
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)+", str(entry["name"])), "ids are words"
     assert len(str(entry["reason"]).split()) >= 20, "a reason says what was found out"
     assert isinstance(entry["facts"], dict)
@@ -268,8 +271,19 @@ def test_an_issue_is_known_on_the_kernels_that_have_it(
         '[[issue]]\nname = "a-b"\noracle = "available"\nsays = "stale"\nfacts = {}\nreason = "y"\n'
         'kernels = ["6.1.192..6.12.117", "7.3.."]\nexpected = {}\n'
     )
-    outcome = known_issues_of(kernel, path).apply(differing(EXPLAINED)).outcome
+    outcome = known_issues_of(kernel, Shape(), path).apply(differing(EXPLAINED)).outcome
     assert outcome is (Outcome.KNOWN if known else Outcome.DIFFERS)
+
+
+@pytest.mark.parametrize("cache", Cache)
+def test_an_issue_is_known_on_the_shapes_that_can_have_it(tmp_path: Path, cache: Cache) -> None:
+    path = tmp_path / "issues.toml"
+    path.write_text(
+        '[[issue]]\nname = "a-b"\noracle = "available"\nsays = "stale"\nfacts = {}\nreason = "y"\n'
+        'kernels = [".."]\nshape = { member_cache = "write-back" }\nexpected = {}\n'
+    )
+    issues = known_issues_of("6.1", Shape(member_cache=cache), path)
+    assert len(issues.issues) == (cache is Cache.WRITE_BACK)
 
 
 def test_a_range_without_dots_is_refused(tmp_path: Path) -> None:

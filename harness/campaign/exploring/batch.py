@@ -78,18 +78,12 @@ class RecoveredState:
     events: tuple[Event, ...] = field(default=(), repr=False)  # all of the recovery
     lost: str = ""  # how the guest was lost over it, if it was
     refused: CommandResult | None = None  # by mdadm, before md itself was asked
+    stays: bool = False  # the array, whatever was tried
 
     @property
     def ends_the_guest(self) -> bool:
         """Whether the guest is of no use any more."""
-        every = [self.recovered, *(r for r in (self.second,) if r is not None)]
-        every += [read.recovered for read in self.degraded]
-        hung = any(
-            command is not None and command.missed_deadline
-            for recovered in every
-            for command in (recovered.assembled, recovered.stopped)
-        )
-        return hung or bool(self.lost)
+        return self.stays or bool(self.lost)
 
 
 class BankGuest:
@@ -183,7 +177,7 @@ class BankGuest:
                 ReadBack(names, _recovered(each), _numbers(each.get("read", ())))
                 for names, each in zip(state.looks.without, degraded, strict=False)
             ),
-            traced.recovery, refused=_refusal(result),
+            traced.recovery, refused=_refusal(result), stays=bool(result["ends_the_guest"]),
         )  # fmt: skip
 
     def _lost(self, states: Sequence[StateToRecover], lost: GuestLost) -> RecoveredState:

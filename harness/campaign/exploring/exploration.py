@@ -53,6 +53,7 @@ from harness.campaign.recording import Recording
 from harness.crash.strategies import (
     ChosenState,
 )
+from harness.errors import BadInput
 from harness.verdict.verdict import Finding, Judgement, Outcome, Verdict, verdict_of
 
 STORE = "explore.sqlite"
@@ -103,14 +104,16 @@ def explore(
         only: the number of the one state to look at, known or not; its images are kept.
 
     Raises:
+        BadInput: there is no state of that number.
         HarnessError: no guest could be had; what is known by then is kept.
     """
     if only is None:
         _begin_anew_if_finished(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     with opened_store(folder / STORE) as store:
         run = _Run(options, store, folder, issues, say, only)
         guest_s = run.go(guests)
+        if only is not None and not run.progress.looked_at:
+            raise BadInput(f"--state {only}: this exploration has no state of that number")
         seconds = time.monotonic() - run.progress.began
         return Explored(folder=folder, progress=run.progress, seconds=seconds, guest_s=guest_s)
 
@@ -331,5 +334,6 @@ def _begin_anew_if_finished(folder: Path) -> None:
     if (folder / STORE).exists():
         with opened_store(folder / STORE) as store:
             finished = store.fact(_FINISHED) is not None
-        if finished:
-            shutil.rmtree(folder)
+        if finished:  # the folder itself stays: who explores holds it, see `alone_in`
+            for each in folder.iterdir():
+                shutil.rmtree(each) if each.is_dir() else each.unlink()

@@ -26,7 +26,7 @@ from harness.crash.sequences import (
 )
 from harness.crash.trace import Trace, decode, encode_event, encode_header
 from harness.crash.workload import Step, StopArray, Workload
-from harness.errors import HarnessError
+from harness.errors import GuestVanished, HarnessError
 from harness.processes import temporary_folder
 from harness.storage.atomic import replacing
 from harness.storage.images import naming_full_disk
@@ -161,6 +161,8 @@ def _serve(
         workload = workload_of_sequence(job.sequence, area_of(options), seed=options.seed)
         try:
             trace = record_on(guest, job.number, base, job.sequence, workload)
+        except GuestVanished:  # QEMU was killed, maybe by us who are ending: no hang of md's
+            raise
         except HarnessError as failed:
             with (
                 naming_full_disk(job.folder),

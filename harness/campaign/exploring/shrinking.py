@@ -160,7 +160,7 @@ class Shrinker:
         journaled = self._options.crash.shape.journaled
         if journaled and recording.events:
             verdict = self._issues.apply(judge_trace(recording))
-            if reason.is_met_by(verdict):
+            if reason.is_met_by(verdict, self._issues.issues):
                 yield _Found(recording, None, None, verdict)
                 return
         if reason.oracle == ORDERING or not recording.events:
@@ -184,7 +184,7 @@ class Shrinker:
             look = subject.look_at(chosen, contents, self._ticket)
             if reason.oracle in _WITHOUT_KERNEL:
                 verdict = self._issues.apply(look.verdict)
-                if reason.is_met_by(verdict):
+                if reason.is_met_by(verdict, self._issues.issues):
                     yield _Found(recording, chosen, None, verdict)
             elif look.job is not None and look.identity not in seen:
                 seen.add(look.identity)
@@ -205,7 +205,7 @@ class Shrinker:
                 done += 1
                 judged = Judged(job, state, job.judge(state), 0.0)
                 for verdict in self._verdicts(reason, judged):
-                    if reason.is_met_by(verdict):
+                    if reason.is_met_by(verdict, self._issues.issues):
                         yield _Found(recording, chosen, judged, verdict)
                 if state.ends_the_guest:
                     self._drop_guest()

@@ -77,7 +77,7 @@ def shrink_reds(
     """
     shrinker = Shrinker(options, issues, limit_s=limit_s, say=say)
     found = []
-    for number, (reason, recording) in enumerate(_kinds(store, known=known)):
+    for number, (reason, recording) in enumerate(_kinds(store, issues, known=known)):
         start = _start(options, folder, reason, recording, say)
         shrunk = shrinker.shrink(start)
         before = _count(start.steps)
@@ -89,22 +89,24 @@ def shrink_reds(
     return found
 
 
-def _kinds(store: ExploreStore, *, known: bool) -> Iterator[tuple[Reason, int]]:
+def _kinds(
+    store: ExploreStore, issues: KnownIssues, *, known: bool
+) -> Iterator[tuple[Reason, int]]:
     """Yield each reason once, with the recording in which it was first."""
     recording_of_state = {s.number: s.recording for s in store.state_records()}
     reds: list[tuple[Verdict, int]] = [(r.verdict, r.number) for r in store.recordings()]
     reds += [(s.verdict, s.recording) for s in store.state_records(red=True)]
     reds += [(c.verdict, recording_of_state[c.leader]) for c in store.class_records()]
     reds += [(c.verdict, recording_of_state[c.parent]) for c in store.child_records()]
-    seen: set[str] = set()
+    seen: set[Reason] = set()
     wanted = (Outcome.DIFFERS, Outcome.KNOWN) if known else (Outcome.DIFFERS,)
     for outcome in wanted:
         for verdict, recording in reds:
             if verdict.outcome is not outcome:
                 continue
-            for reason in reasons_of(verdict, known=outcome is Outcome.KNOWN):
-                if str(reason) not in seen and len(seen) < MOST_KINDS:
-                    seen.add(str(reason))
+            for reason in reasons_of(verdict, issues.issues, known=outcome is Outcome.KNOWN):
+                if reason not in seen and len(seen) < MOST_KINDS:
+                    seen.add(reason)
                     yield reason, recording
 
 

@@ -13,9 +13,10 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.errors import BadInput
 from harness.verdict.verdict import Finding, Judgement, Outcome, Verdict
 
-SCHEMA = 2
+SCHEMA = 3
 _TABLES = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS recordings (
@@ -180,8 +181,14 @@ class ExploreStore:
         return {row[0] for row in self._connection.execute("SELECT number FROM states")}
 
     def known_classes(self) -> set[bytes]:
-        """Return the classes of which the kernel has recovered one, and that are complete."""
-        rows = self._connection.execute("SELECT identity FROM classes WHERE complete")
+        """Return the classes of which the kernel has recovered one, and that are complete: the
+        crash states of their recoveries have been recovered in their turn.
+        """
+        rows = self._connection.execute(
+            "SELECT identity FROM classes WHERE complete AND leader NOT IN (SELECT parent FROM"
+            " children WHERE outcome != ? AND identity NOT IN (SELECT identity FROM classes))",
+            (Outcome.NOT_RUN.value,),
+        )
         return {row[0] for row in rows}
 
     def class_records(self) -> Iterator[ClassRecord]:
@@ -230,12 +237,21 @@ def _verdict_or_agrees(text: str) -> Verdict:
 
 @contextmanager
 def opened_store(path: Path) -> Iterator[ExploreStore]:
-    """Open an exploration's file, or begin one."""
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.executescript(_TABLES)
-        yield ExploreStore(connection)
+    """Open an exploration's file, or begin one.
+
+    Raises:
+        BadInput: it is damaged, or its file system is full.
+    """
+    try:
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.executescript(_TABLES)
+            yield ExploreStore(connection)
+    except sqlite3.OperationalError as error:
+        raise BadInput(f"{path}: {error}; free some space, or give MDJOURNAL_RESULTS") from error
+    except sqlite3.DatabaseError as error:
+        raise BadInput(f"{path}: {error}; remove {path.parent} to begin anew") from error
 
 
 def encode_verdict(verdict: Verdict) -> str:
