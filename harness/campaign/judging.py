@@ -129,6 +129,11 @@ def judge_available(array: Array, recovered: Recovered, *, stale: int = 0) -> Ju
     return Judgement(oracle, ("assembled by mdadm without --force",), tuple(findings))
 
 
+def complaints_in(kernel_log: Sequence[str]) -> list[str]:
+    """Return the lines in which a kernel says that something is wrong with itself."""
+    return [line for line in kernel_log if _COMPLAINT.search(line)]
+
+
 def judge_alive(recovered: Recovered, while_writing: Sequence[str] = ()) -> Judgement:
     """Judge that nothing hung, that the array stopped, and that the kernel did not complain.
 
@@ -148,9 +153,8 @@ def judge_alive(recovered: Recovered, while_writing: Sequence[str] = ()) -> Judg
     if recovered.assembled.status == 0 and not recovered.settled:
         findings.append(Finding(oracle, "md never wrote down in the superblocks where its log is"))
     for when, lines in (("while writing", while_writing), ("at recovery", recovered.kernel_log)):
-        complaints = [line for line in lines if _COMPLAINT.search(line)]
-        if complaints:
-            findings.append(Finding(oracle, f"the kernel complains {when}: {complaints[0]}"))
+        if found := complaints_in(lines):
+            findings.append(Finding(oracle, f"the kernel complains {when}: {found[0]}"))
     compared = (
         (
             f"assembly took {recovered.assembled.seconds:.1f} s, stop"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.campaign.judging import Recovered
+from harness.campaign.judging import Recovered, complaints_in
 from harness.campaign.lab import GuestImage, Say, Session, disk_caches, nodes_by_serial
 from harness.campaign.recording import WORKLOAD_BEGINS, WORKLOAD_ENDS
 from harness.campaign.steps import run_workload
@@ -82,8 +82,13 @@ class RecoveredState:
 
     @property
     def ends_the_guest(self) -> bool:
-        """Whether the guest is of no use any more."""
-        return self.stays or bool(self.lost)
+        """Whether the guest is of no use any more: also where its kernel has complained, for what
+        is wrong in it then (a slab that could not be given back, say) others would pay for.
+        """
+        second = () if self.second is None else (self.second,)
+        every = (self.recovered, *second, *(each.recovered for each in self.degraded))
+        complained = any(complaints_in(recovered.kernel_log) for recovered in every)
+        return self.stays or bool(self.lost) or complained
 
 
 class BankGuest:
