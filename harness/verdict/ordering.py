@@ -70,6 +70,8 @@ class _Judge:
         self._last = last
         # By page and checksum: the writes to a member, in order.
         self._on_member: dict[tuple[Page, int], list[_MemberWrite]] = {}
+        # Of a discard the log has a record, and the members a trim: anything may be there then.
+        self._trimmed: dict[Page, list[_MemberWrite]] = {}
         self.bypassed: Counter[str] = Counter()
         self.member_pages = 0
         self.tails = 0
@@ -85,14 +87,18 @@ class _Judge:
                 self._take_member_page(issue, page)
                 if issue.sequence >= self._first:
                     found += self._judge_member_page(page, bypassing)
+            for place in self.log.trimmed_pages(issue):
+                self._trimmed.setdefault(place, []).append(self._member_write(issue))
             bypassing.take(issue)
         yield from found
 
     def _take_member_page(self, issue: Issue, page: MemberPage) -> None:
         key = ((page.stripe, page.slot), page.checksum)
+        self._on_member.setdefault(key, []).append(self._member_write(issue))
+
+    def _member_write(self, issue: Issue) -> _MemberWrite:
         times = self.log.durable
-        write = _MemberWrite(issue.sequence, times.completed(issue), times.of(issue))
-        self._on_member.setdefault(key, []).append(write)
+        return _MemberWrite(issue.sequence, times.completed(issue), times.of(issue))
 
     def _judge_member_page(self, page: MemberPage, bypassing: Bypassing) -> Iterator[Finding]:
         best = self._record_of(page)
@@ -246,6 +252,8 @@ class _Judge:
     def _written(self, page: Page, record: Record) -> list[_MemberWrite]:
         """Return the writes to the member that a record's page was followed by, in order."""
         writes = self._on_member.get((page, record.pages[page]), [])
+        if page in self._trimmed:
+            writes = sorted([*writes, *self._trimmed[page]], key=lambda write: write.issued)
         return writes[bisect_left(writes, record.issued, key=lambda write: write.issued) :]
 
     def _written_at(self, page: Page, record: Record) -> str:

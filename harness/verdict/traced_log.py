@@ -138,6 +138,16 @@ class TracedLog:
                 checksum = page_checksum(self.array.seed, content)
                 yield MemberPage(issue.sequence, issue.disk, slot, stripe, content, checksum)
 
+    def trimmed_pages(self, issue: Issue) -> Iterator[Page]:
+        """Yield the pages of a member's data area that a request discards or zeroes."""
+        slot = self.array.members.get(issue.disk)
+        if slot is None or issue.operation is Operation.WRITE:
+            return
+        start = issue.offset // SECTOR_BYTES - self.array.member_offset
+        end = min(start + issue.length // SECTOR_BYTES, self.array.geometry.component_sectors)
+        for stripe in range(max(0, start), end, BLOCK_SECTORS):
+            yield StripeSector(stripe), slot
+
     def log_blocks(self, issue: Issue) -> Iterator[int]:
         """Yield the blocks of the ring that a request to the journal is about."""
         start = issue.offset // SECTOR_BYTES - self.array.journal_offset

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -239,3 +240,36 @@ def test_durable_is_what_no_cut_can_lose() -> None:
     assert times.of(issues[fua]) == 5, "its own end"
     assert times.of(issues[early]) == NEVER
     assert times.of(replace(issues[plain], disk=1)) == NEVER, "another disk's flush is no help"
+
+
+def content_that_comes_back(*, missing: str = "", trimmed: bool = False) -> list[str]:
+    """Log and write stripe 0 as A, B and A again, but for what is *missing*; then move the tail."""
+    driver = Driver(Cache.WRITE_THROUGH)
+    driver.tail(0)
+    for number, write in enumerate((1, 2, 1)):
+        position = 24 * number
+        record = Data(0, [page(write, 0)]), Parity(0, [page(9, 0)])
+        steps: list[tuple[str, Callable[[], object]]] = [
+            (f"log {number}", functools.partial(lambda *a: driver.done(driver.log(*a)), position,
+                                                *record)),
+            (f"member {number}", functools.partial(driver.member, 0, 0, page(write, 0))),
+            (f"parity {number}", functools.partial(driver.member, 2, 0, page(9, 0))),
+        ]  # fmt: skip
+        for name, step in steps:
+            if name != missing:
+                step()
+    if trimmed:
+        driver.trim(0, OFFSET, 8)
+    driver.flush(0)
+    driver.flush(2)
+    driver.done(driver.log(72, Flush([])))
+    driver.tail(72)
+    return findings(driver)
+
+
+def test_a_page_whose_content_comes_back_needs_a_record_and_a_write_of_its_own() -> None:
+    assert content_that_comes_back() == []
+    assert any("writes stripe 0 of member 0" in w for w in content_that_comes_back(missing="log 2"))
+    (lost,) = content_that_comes_back(missing="member 2")
+    assert "stripe 0 of it is not durable on member 0: it was never written there" in lost
+    assert content_that_comes_back(missing="member 2", trimmed=True) == [], "discarded instead"
