@@ -129,6 +129,12 @@ def judge_available(array: Array, recovered: Recovered, *, stale: int = 0) -> Ju
     return Judgement(oracle, ("assembled by mdadm without --force",), tuple(findings))
 
 
+def _waits(command: CommandResult) -> dict[str, int]:
+    """Say in which of the driver's functions that are known to wait for ever a request waits."""
+    first, _, _ = command.stack.partition("md0_raid5:")
+    return {name: int(name in first) for name in ("r5l_start", "raid5_quiesce")}
+
+
 def complaints_in(kernel_log: Sequence[str]) -> list[str]:
     """Return the lines in which a kernel says that something is wrong with itself."""
     return [line for line in kernel_log if _COMPLAINT.search(line)]
@@ -143,7 +149,7 @@ def judge_alive(recovered: Recovered, while_writing: Sequence[str] = ()) -> Judg
     """
     oracle = "alive"
     findings = [
-        Finding(oracle, f"hangs: {command}", tuple(command.stack.split("\n")))
+        Finding(oracle, f"hangs: {command}", tuple(command.stack.split("\n")), _waits(command))
         for command in (recovered.assembled, recovered.stopped)
         if command is not None and command.missed_deadline
     ]
