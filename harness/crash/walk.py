@@ -52,7 +52,6 @@ class Cut:
 
     sequence: int
     disks: tuple[Standing, ...]
-    issued: bool  # whether the event before it issued a write: legal states that were not before
 
 
 class _Disk:
@@ -137,7 +136,7 @@ def walk(
             for disk, traced in zip(disks, trace.disks, strict=True):
                 if traced.name in lying:
                     disk.begin_to_lie()
-            yield Cut(event.sequence, tuple(disk.standing for disk in disks), issued=True)
+            yield Cut(event.sequence, tuple(disk.standing for disk in disks))
         if isinstance(event, Issue):
             disks[event.disk].issue(event)
         elif isinstance(event, Completion):
@@ -145,5 +144,4 @@ def walk(
         elif not event.text.startswith(FLUSHED):
             continue
         if begun:  # behind a flush nothing stands otherwise, and more is promised
-            issued = isinstance(event, Issue) and event.operation is not Operation.FLUSH
-            yield Cut(event.sequence + 1, tuple(disk.standing for disk in disks), issued=issued)
+            yield Cut(event.sequence + 1, tuple(disk.standing for disk in disks))

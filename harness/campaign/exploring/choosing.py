@@ -75,9 +75,11 @@ def chosen_states(
     def cuts() -> Iterator[Cut]:
         return walk(trace, recording.first_event, recording.last_event, lying=options.lying)
 
+    counts: list[int] = []
     for subsets_log2 in range(FEW_SUBSETS_LOG2, MOST_SUBSETS_LOG2 + 1):
+        before = counts
         counts = [count_states(cut, options.strategy, trace.disks, subsets_log2) for cut in cuts()]
-        if sum(counts) >= states:
+        if sum(counts) >= states or counts == before:  # enough, or all that there are
             break
     return choose_states(
         cuts(), counts, options.strategy, trace.disks, states=states,

@@ -88,7 +88,7 @@ class GuestPool(Generic[JobT, DoneT]):
         self._serve = serve
         self._say = say
         self._jobs: queue.Queue[list[JobT] | None] = queue.Queue(maxsize=2 * guests)
-        self._results: queue.SimpleQueue[DoneT | BaseException | None] = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[DoneT | BaseException] = queue.SimpleQueue()
         self._stopping = False
         self._pids: dict[int, int] = {}  # of QEMU, by thread
         self._threads = [
@@ -117,14 +117,12 @@ class GuestPool(Generic[JobT, DoneT]):
     def ready(self) -> Iterator[DoneT]:
         """Yield what is known by now."""
         while not self._results.empty():
-            if (result := self._results.get()) is not None:
-                yield _checked(result)
+            yield _checked(self._results.get())
 
     def next_ready(self) -> Iterator[DoneT]:
         """Wait a moment for a result, and yield it."""
         with contextlib.suppress(queue.Empty):
-            if (result := self._results.get(timeout=0.05)) is not None:
-                yield _checked(result)
+            yield _checked(self._results.get(timeout=0.05))
 
     def stop(self) -> None:
         """End everything now; what is under way is lost."""

@@ -6,18 +6,16 @@ state of it is predicted, and recovered by the kernel if no state like it was be
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from harness.campaign.exploring.batch import Looks, StateToRecover
+from harness.campaign.exploring.batch import Looks
 from harness.campaign.exploring.choosing import ExploreOptions
 from harness.campaign.exploring.guest_pool import Job, Judged
-from harness.campaign.exploring.state_judging import judge_recovered
 from harness.campaign.exploring.subjects import (
     digest_of,
+    job_with_journal,
     job_without_journal,
-    mdadm_could_object,
     members_of,
 )
 from harness.campaign.lab import disk_caches
@@ -68,18 +66,10 @@ class Interruption:
             return job_without_journal(
                 self.gone, self.contents, self.sizes_bytes, self.parent, ticket
             )
-        state = StateToRecover(
-            number=ticket, contents=self.contents, assemble=tuple(self.predicted.before),
-            by_mdadm=mdadm_could_object(self.predicted.array),
-        )  # fmt: skip
         members = members_of(self.predicted)
-        return Job(
-            state=state, number=self.parent, identity=self.predicted.identity,
-            predicted=self.predicted,
-            judge=functools.partial(
-                judge_recovered, self.predicted, members, Looks(), self.sizes_bytes
-            ),
-        )  # fmt: skip
+        return job_with_journal(
+            self.predicted, members, Looks(), self.contents, self.sizes_bytes, self.parent, ticket
+        )
 
 
 def interruptions(

@@ -24,8 +24,8 @@ from harness.crash.sequences import (
     prelude,
     workload_of_sequence,
 )
-from harness.crash.trace import Trace, decode, encode_event, encode_header
-from harness.crash.workload import Step, StopArray, Workload
+from harness.crash.trace import FLUSHED, Trace, decode, encode_event, encode_header
+from harness.crash.workload import JournalMode, Step, StopArray, Workload
 from harness.errors import GuestVanished, HarnessError
 from harness.processes import temporary_folder
 from harness.storage.atomic import replacing
@@ -38,7 +38,7 @@ _PLAIN_BASE = "plain-base.mdjtrace"
 _BARE = "bare.mdjtrace"
 _HANGS = ".hangs"
 _AT_ONCE = 4  # sequences handed to a guest
-PROMISED = "flushed 1"  # the prelude's only write
+PROMISED = f"{FLUSHED}1"  # the prelude's only write
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,17 +120,30 @@ def record_on(
     guest: BankGuest,
     number: int,
     base: Trace,
-    sequence: OperationSequence,
+    mode: JournalMode,
     workload: Workload,
+    *,
+    last: int,
+    promised: str,
 ) -> Trace:
     """Record a workload on the array that *base* ends with; return the trace from empty disks on.
+
+    Args:
+        guest: does it.
+        number: of the recording, for the guest.
+        base: of the array before.
+        mode: of its journal.
+        workload: what is done.
+        last: number of the last write before these.
+        promised: a mark between *base* and the workload, or nothing.
 
     Raises:
         HarnessError: see `BankGuest.record`.
     """
     contents = contents_at_end(base)
-    events = guest.record(number, contents, sequence.mode, workload, last=1)
-    return on_top_of(list(contents.values()), base.disks, events, marks=[PROMISED])
+    events = guest.record(number, contents, mode, workload, last=last)
+    marks = [promised] if promised else []
+    return on_top_of(list(contents.values()), base.disks, events, marks=marks)
 
 
 def _record_all(
@@ -160,7 +173,9 @@ def _serve(
     for job in jobs:
         workload = workload_of_sequence(job.sequence, area_of(options), seed=options.seed)
         try:
-            trace = record_on(guest, job.number, base, job.sequence, workload)
+            trace = record_on(
+                guest, job.number, base, job.sequence.mode, workload, last=1, promised=PROMISED
+            )
         except GuestVanished:  # QEMU was killed, maybe by us who are ending: no hang of md's
             raise
         except HarnessError as failed:

@@ -23,11 +23,11 @@ from harness.campaign.exploring.choosing import (
 from harness.campaign.exploring.guest_pool import Job, Judged
 from harness.campaign.exploring.interrupted import interruptions, same_end
 from harness.campaign.exploring.oracles import EVERY, Oracles
+from harness.campaign.exploring.recordings import record_on
 from harness.campaign.exploring.trace_judging import judge_trace
 from harness.campaign.known_issues import KnownIssues
 from harness.campaign.lab import Say
 from harness.campaign.recording import Recording, recording_of
-from harness.crash.base import contents_at_end, on_top_of
 from harness.crash.shrink import Atom, atoms_of, minimise, workload_of_atoms
 from harness.crash.strategies import ChosenState, Place, Strategy, uncertain
 from harness.crash.trace import Trace
@@ -142,17 +142,17 @@ class Shrinker:
         """Record a candidate, and return its earliest red state, if it has one."""
         self._check_time()
         whole, alone = workload_of_atoms(atoms, start.before)
-        contents = contents_at_end(start.base)
         last = len(whole.writes) - len(alone.writes)
         self._ticket += 1
         try:
-            events = self._bank().record(self._ticket, contents, start.mode, alone, last=last)
+            trace = record_on(
+                self._bank(), self._ticket, start.base, start.mode, alone,
+                last=last, promised=start.promised,
+            )  # fmt: skip
         except HarnessError as failed:  # refused, or it hangs: the guest is of no use any more
             self._say(f"{start.reason}: a candidate cannot be recorded: {failed}")
             self._drop_guest()
             return None
-        marks = [start.promised] if start.promised else []
-        trace = on_top_of(list(contents.values()), start.base.disks, events, marks=marks)
         return next(self._reds(start.reason, recording_of(whole, trace)), None)
 
     def _reds(self, reason: Reason, recording: Recording) -> Iterator[_Found]:

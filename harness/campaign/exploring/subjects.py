@@ -88,16 +88,8 @@ class Journaled:
         except JournalGone as gone:
             return self._look_without_journal(chosen, contents, ticket, gone)
         members = members_of(predicted)
-        state = StateToRecover(
-            number=ticket, contents=contents, assemble=tuple(predicted.before),
-            by_mdadm=mdadm_could_object(predicted.array),
-            looks=self._looks(chosen.number, predicted.array),
-        )  # fmt: skip
-        judge = functools.partial(judge_recovered, predicted, members, state.looks, sizes)
-        job = Job(
-            state=state, number=chosen.number, identity=predicted.identity, predicted=predicted,
-            judge=judge,
-        )  # fmt: skip
+        looks = self._looks(chosen.number, predicted.array)
+        job = job_with_journal(predicted, members, looks, contents, sizes, chosen.number, ticket)
         verdict = self._judge(members, chosen.cut.sequence)
         return Look(verdict, job, predicted.identity, predicted)
 
@@ -187,6 +179,26 @@ class WithoutJournal:
         judge = functools.partial(_judge_read_back, array, members, looks.read_pages)
         job = Job(state=state, number=chosen.number, identity=identity, judge=judge, predicted=None)
         return Look(verdict, job, identity)
+
+
+def job_with_journal(
+    predicted: PredictedState,
+    members: Members,
+    looks: Looks,
+    contents: Mapping[str, DiskContent],
+    sizes_bytes: Mapping[str, int],
+    number: int,
+    ticket: int,
+) -> Job:
+    """Return the job that lets a kernel do what is predicted, and judges what it did."""
+    state = StateToRecover(
+        number=ticket, contents=contents, assemble=tuple(predicted.before),
+        by_mdadm=_mdadm_could_object(predicted.array), looks=looks,
+    )  # fmt: skip
+    return Job(
+        state=state, number=number, identity=predicted.identity, predicted=predicted,
+        judge=functools.partial(judge_recovered, predicted, members, looks, sizes_bytes),
+    )  # fmt: skip
 
 
 def job_without_journal(
@@ -285,6 +297,6 @@ def _member_behind_journal(array: Array) -> bool:
     return any(s.events < journal for s in array.superblocks.values() if not s.is_journal)
 
 
-def mdadm_could_object(array: Array) -> bool:
+def _mdadm_could_object(array: Array) -> bool:
     """Whether the devices disagree on how many events there were: mdadm then has a say."""
     return len({s.events for s in array.superblocks.values()}) > 1
