@@ -29,7 +29,7 @@ GUEST = Path(__file__).resolve().parent / "guest"
 # Loaded by init, before a guest is saved: nothing that touches a disk.
 EARLY_MODULES = ("virtio_pci", "virtio_console", "crc32c_generic", "crc32c_intel", "raid456")
 # Loaded by the agent when the disks are to be seen.
-LATE_MODULES = ("virtio_blk",)
+LATE_MODULES = ("virtio_blk", "virtio_scsi", "sd_mod", "nvme", "loop")
 
 _INTERPRETER = "usr/bin/python3.11"
 _PROGRAMS = (_INTERPRETER, "sbin/mdadm")
@@ -40,6 +40,7 @@ _AGENT_FILES = (
     "kvm_images/__init__.py",
     "kvm_images/guest/__init__.py",
     "kvm_images/guest/assembling.py",
+    "kvm_images/guest/loop_devices.py",
     "kvm_images/guest/recovering.py",
     "kvm_images/guest/waiting.py",
     "kvm_images/guest/working.py",

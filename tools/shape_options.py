@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from harness.crash.disk_kinds import Bus, Discard
 from harness.crash.trace import Cache
 from harness.crash.workload import JournalMode
 from harness.md.shape import Shape, build_shape
@@ -32,6 +33,7 @@ class SizeType(click.ParamType[Any]):
         return int(match[1]) * _UNITS[match[2].lower()]
 
 
+_CACHE_HELP = "Default: write-back, on NVMe write-through."
 _CACHES = click.Choice([cache.value for cache in Cache])
 
 
@@ -48,10 +50,15 @@ def shape_options(
         click.option("--journal-size", type=SizeType(), default=journal_size, show_default=True),
         click.option("--mode", type=click.Choice([mode.value for mode in JournalMode]),
                      default=JournalMode.WRITE_THROUGH.value, show_default=True),
-        click.option("--member-cache", type=_CACHES, default=Cache.WRITE_BACK.value,
-                     show_default=True),
-        click.option("--journal-cache", type=_CACHES, default=Cache.WRITE_BACK.value,
-                     show_default=True),
+        click.option("--member-cache", type=_CACHES, help=_CACHE_HELP),
+        click.option("--journal-cache", type=_CACHES, help=_CACHE_HELP),
+        click.option("--bus", type=click.Choice([bus.value for bus in Bus]),
+                     default=Bus.VIRTIO.value, show_default=True),
+        click.option("--logical-block", type=click.Choice(["512", "4096"]), default="512",
+                     show_default=True, help="Of every disk, in bytes."),
+        click.option("--discard", type=click.Choice([one.value for one in Discard]),
+                     default=Discard.ARRAY.value, show_default=True,
+                     help="Who takes discards: no disk, disks, or the array as well."),
     )  # fmt: skip
     return lambda command: functools.reduce(
         lambda wrapped, option: option(wrapped), reversed(options), command
@@ -66,8 +73,11 @@ def chosen_shape(
     layout: str | None,
     journal_size: int,
     mode: str,
-    member_cache: str,
-    journal_cache: str,
+    member_cache: str | None,
+    journal_cache: str | None,
+    bus: str,
+    logical_block: str,
+    discard: str,
     journaled: bool = True,
 ) -> Shape:
     """Return the shape that the options name.
@@ -75,8 +85,10 @@ def chosen_shape(
     Raises:
         BadInput: it cannot be.
     """
+    caches = [Cache(one) if one else None for one in (member_cache, journal_cache)]
     return build_shape(
         level=int(level), members=members, chunk_bytes=chunk, layout=layout,
-        journal_bytes=journal_size, mode=JournalMode(mode), member_cache=Cache(member_cache),
-        journal_cache=Cache(journal_cache), journaled=journaled,
+        journal_bytes=journal_size, mode=JournalMode(mode), member_cache=caches[0],
+        journal_cache=caches[1], journaled=journaled, bus=Bus(bus),
+        logical_block_bytes=int(logical_block), discard=Discard(discard),
     )  # fmt: skip

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.crash.disk_kinds import Bus, Discard
 from harness.crash.trace import Cache
 from harness.errors import CommandFailed
 from harness.md.array import Nodes
@@ -15,6 +16,10 @@ from harness.storage.disk_server import MARKS_EXPORT, DiskServer, ServedDisk, se
 from harness.vm.guest import Guest
 from harness.vm.machine import GuestDisk, MachineConfig
 from harness.vm.saved import restored_guest
+
+DISKS_DEADLINE_S = 30.0  # drivers look for disks in the background
+
+_DISCARD_SAFELY = "/sys/module/raid456/parameters/devices_handle_discard_safely"
 
 Say = Callable[[str], None]
 
@@ -47,6 +52,32 @@ def disk_caches(shape: Shape) -> dict[str, Cache]:
     return {**dict.fromkeys(shape.member_names, shape.member_cache), **journal}
 
 
+def served_disk(shape: Shape, name: str, image: Path) -> ServedDisk:
+    """Return a disk of a shape as the server is to serve it from an image file."""
+    return ServedDisk(
+        name=name, image=image, cache=disk_caches(shape)[name],
+        logical_block_bytes=shape.logical_block_bytes,
+    )  # fmt: skip
+
+
+def guest_disks(shape: Shape, disks: Sequence[ServedDisk], socket: Path) -> tuple[GuestDisk, ...]:
+    """Return served disks as a guest is to see them, and behind them the one that takes marks."""
+    places = [
+        GuestDisk(
+            d.name,
+            d.name,
+            socket,
+            d.cache is Cache.WRITE_BACK,
+            d.logical_block_bytes,
+            shape.bus,
+            takes_discards=shape.discard is not Discard.NONE,
+        )
+        for d in disks
+    ]
+    marks = GuestDisk(MARKS_EXPORT, MARKS_EXPORT, socket, volatile_cache=False, bus=shape.bus)
+    return (*places, marks)
+
+
 @contextlib.contextmanager
 def session(
     image: GuestImage,
@@ -72,25 +103,38 @@ def session(
         seed: of the jitter.
     """
     caches = {name: cache for name, cache in disk_caches(shape).items() if name in images}
-    disks = [ServedDisk(name=n, image=images[n], cache=cache) for n, cache in caches.items()]
+    disks = [served_disk(shape, name, images[name]) for name in caches]
     with serving(disks, trace=trace, jitter_us=jitter_us, seed=seed) as server:
-        places = [
-            GuestDisk(d.name, d.name, server.socket, d.cache is Cache.WRITE_BACK) for d in disks
-        ]
-        places.append(GuestDisk(MARKS_EXPORT, MARKS_EXPORT, server.socket, volatile_cache=False))
         config = MachineConfig(
             kernel_image=image.kernel_image,
             initramfs=image.initramfs,
             accelerator=image.accelerator,
-            disks=tuple(places),
+            disks=guest_disks(shape, disks, server.socket),
         )
         with restored_guest(
             config, identity=image.identity, folder=image.saved_guests, console=console, say=say
         ) as guest:
-            nodes = nodes_by_serial(guest, (*caches, MARKS_EXPORT))
+            nodes = ready_disks(guest, shape, tuple(caches))
             members = tuple(nodes[name] for name in caches if name != JOURNAL_NAME)
             array = Nodes(members, nodes[JOURNAL_NAME] if JOURNAL_NAME in caches else None)
             yield Session(guest, server, array, nodes[MARKS_EXPORT])
+
+
+def ready_disks(guest: Guest, shape: Shape, names: tuple[str, ...]) -> dict[str, str]:
+    """Return the node of each disk of a shape, and of the one that takes marks; md is told what
+    the shape says of discards.
+
+    Raises:
+        CommandFailed: the guest does not see all of them.
+    """
+    if shape.discard is Discard.ARRAY:
+        guest.write_text(_DISCARD_SAFELY, "Y")
+    nodes = nodes_by_serial(guest, (*names, MARKS_EXPORT))
+    if shape.bus is Bus.LOOP:
+        disks = [nodes[name] for name in names]
+        loops = guest.call("loops", nodes=disks, block_bytes=shape.logical_block_bytes)["nodes"]
+        nodes |= dict(zip(names, loops, strict=True))
+    return nodes
 
 
 def nodes_by_serial(guest: Guest, serials: tuple[str, ...]) -> dict[str, str]:
@@ -99,7 +143,9 @@ def nodes_by_serial(guest: Guest, serials: tuple[str, ...]) -> dict[str, str]:
     Raises:
         CommandFailed: the guest does not see all of them.
     """
-    nodes: dict[str, str] = guest.call("disks")["nodes"]
+    nodes: dict[str, str] = guest.call("disks", serials=serials, deadline_s=DISKS_DEADLINE_S)[
+        "nodes"
+    ]
     if missing := [serial for serial in serials if serial not in nodes]:
         raise CommandFailed(f"guest: sees no disk with serial {', '.join(missing)}; has {nodes}")
     return nodes

@@ -27,7 +27,7 @@ from harness.crash.workload import (
     WriteKind,
     WriteStep,
 )
-from harness.ondisk.units import BLOCK_SECTORS, ArraySector
+from harness.ondisk.units import BLOCK_SECTORS, SECTOR_BYTES, ArraySector
 
 COMPLETE_LENGTH = 2  # up to here all sequences are taken, longer ones are sampled
 SAMPLED = 400  # sequences of each longer length and mode
@@ -65,7 +65,21 @@ class OperationSequence:
         return f"{', '.join(o.value for o in self.operations)} ({self.mode.value})"
 
 
-def all_sequences(length: int, *, seed: int) -> Iterator[OperationSequence]:
+def operations_on(logical_block_bytes: int, *, discards: bool) -> tuple[Operation, ...]:
+    """Return what can be done on an array: no part of a logical block is written, and only one
+    that takes *discards* gets any.
+    """
+    impossible = set()
+    if logical_block_bytes > SECTOR_BYTES:
+        impossible.add(Operation.SUB_BLOCK)
+    if not discards:
+        impossible.add(Operation.DISCARD)
+    return tuple(operation for operation in Operation if operation not in impossible)
+
+
+def all_sequences(
+    length: int, *, seed: int, operations: Sequence[Operation] = tuple(Operation)
+) -> Iterator[OperationSequence]:
     """Yield every sequence of up to `COMPLETE_LENGTH` operations in both modes, sampled ones of
     each further length up to *length*; always in the same order.
 
@@ -74,10 +88,10 @@ def all_sequences(length: int, *, seed: int) -> Iterator[OperationSequence]:
     """
     for size in range(1, length + 1):
         every = [
-            OperationSequence(mode, operations)
+            OperationSequence(mode, sequence)
             for mode in JournalMode
-            for operations in itertools.product(Operation, repeat=size)
-            if _can_be_done(operations)
+            for sequence in itertools.product(operations, repeat=size)
+            if _can_be_done(sequence)
         ]
         if size > COMPLETE_LENGTH:
             count = min(len(every), SAMPLED * len(JournalMode))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from harness.crash.disk_kinds import Bus, Discard
 from harness.crash.trace import Cache
 from harness.crash.workload import JournalMode
 from harness.errors import BadInput
@@ -35,6 +36,9 @@ class Shape:
     member_cache: Cache = Cache.WRITE_BACK
     journal_cache: Cache = Cache.WRITE_BACK
     journaled: bool = True  # without a journal: the control, which must show the write hole
+    bus: Bus = Bus.VIRTIO
+    logical_block_bytes: int = 512  # of members and journal
+    discard: Discard = Discard.ARRAY
 
     @property
     def geometry(self) -> Geometry:
@@ -78,6 +82,13 @@ class Shape:
                 if self.journaled
                 else f" NO JOURNAL; caches: members {self.member_cache.value}"
             )
+            + ("" if self.bus is Bus.VIRTIO else f"; {self.bus.value} disks")
+            + (
+                ""
+                if self.logical_block_bytes == SECTOR_BYTES
+                else f"; logical blocks of {self.logical_block_bytes} bytes"
+            )
+            + ("" if self.discard is Discard.ARRAY else f"; discard: {self.discard.value}")
         )
 
 
@@ -95,7 +106,7 @@ def decode_shape(document: Mapping[str, Any]) -> Shape:
     """
     kinds = {
         "level": Level, "mode": JournalMode, "member_cache": Cache, "journal_cache": Cache,
-        "journaled": bool,
+        "journaled": bool, "bus": Bus, "discard": Discard,
     }  # fmt: skip
     try:
         return Shape(**{name: kinds.get(name, int)(value) for name, value in document.items()})
@@ -119,9 +130,12 @@ def build_shape(
     layout: str | None,
     journal_bytes: int,
     mode: JournalMode,
-    member_cache: Cache,
-    journal_cache: Cache,
+    member_cache: Cache | None,
+    journal_cache: Cache | None,
     journaled: bool = True,
+    bus: Bus = Bus.VIRTIO,
+    logical_block_bytes: int = 512,
+    discard: Discard = Discard.ARRAY,
 ) -> Shape:
     """Return a shape from what a person asked for, or say what of it cannot be.
 
@@ -140,11 +154,22 @@ def build_shape(
         raise BadInput(f"--chunk {chunk_bytes}: at most 8 MiB, members here have 16 MiB")
     if journal_bytes < 64 * KIB or journal_bytes % (4 * KIB):
         raise BadInput(f"--journal-size {journal_bytes}: must be 64 KiB or more, in 4 KiB steps")
+    if chunk_bytes < logical_block_bytes:
+        raise BadInput(f"--chunk {chunk_bytes}: less than a logical block of the disks")
+    if bus is Bus.NVME and Cache.WRITE_BACK in (member_cache, journal_cache):
+        raise BadInput(
+            "--bus nvme: QEMU's NVMe disks do not pass FUA on, so a volatile cache would lose what"
+            " md has made safe; take write-through caches, or --bus scsi"
+        )
+    if bus is Bus.NVME and discard is Discard.NONE:
+        raise BadInput("--discard none: QEMU's NVMe disks always take discards; take another bus")
+    cache = Cache.WRITE_THROUGH if bus is Bus.NVME else Cache.WRITE_BACK
     number = layout_named(raid, layout).number if layout else DEFAULT_LAYOUT[raid]
     return Shape(
         level=raid, members=count, layout=number, chunk_bytes=chunk_bytes,
-        journal_bytes=journal_bytes, mode=mode, member_cache=member_cache,
-        journal_cache=journal_cache, journaled=journaled,
+        journal_bytes=journal_bytes, mode=mode, member_cache=member_cache or cache,
+        journal_cache=journal_cache or cache, journaled=journaled, bus=bus,
+        logical_block_bytes=logical_block_bytes, discard=discard,
     )  # fmt: skip
 
 

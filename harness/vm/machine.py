@@ -6,6 +6,8 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.crash.disk_kinds import Bus
+
 AGENT_PORT = "mdjournal.agent"
 QEMU = "qemu-system-x86_64"
 
@@ -19,6 +21,8 @@ class GuestDisk:
     socket: Path | None = None
     volatile_cache: bool = True
     logical_block_bytes: int = 512
+    bus: Bus = Bus.VIRTIO
+    takes_discards: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +37,15 @@ class MachineConfig:
 
     def shape_key(self) -> str:
         """Name what must be equal for a saved guest to be restored into this machine."""
-        return f"{self.accelerator} {self.memory_mib} MiB {len(self.disks)} disks"
+        buses = sorted({disk.bus.value for disk in self.disks} - {Bus.VIRTIO.value})
+        return " ".join(
+            [f"{self.accelerator} {self.memory_mib} MiB {len(self.disks)} disks", *buses]
+        )
+
+    @property
+    def can_be_saved(self) -> bool:
+        """Whether QEMU can save such a guest: not one that has an NVMe controller."""
+        return all(disk.bus is not Bus.NVME for disk in self.disks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +94,8 @@ def command_line(
         "-qmp", f"unix:{_value(sockets.qmp)},server=on,wait=off",
     ]
     # fmt: on
+    if any(disk.bus is Bus.SCSI for disk in config.disks):
+        command += ["-device", "virtio-scsi-pci,id=scsi,num_queues=1"]
     for number, disk in enumerate(config.disks):
         command += _disk_arguments(number, disk)
     if incoming is not None:
@@ -94,6 +108,14 @@ def _value(path: Path) -> str:
     return str(path).replace(",", ",,")
 
 
+_DRIVERS = {
+    Bus.VIRTIO: "virtio-blk-pci,num-queues=1,werror=report,rerror=report",
+    Bus.SCSI: "scsi-hd,bus=scsi.0,dpofua=on,werror=report,rerror=report",
+    Bus.NVME: "nvme,max_ioqpairs=1",
+}
+_NO_DISCARDS = {Bus.VIRTIO: ",discard=off", Bus.SCSI: ",discard_granularity=0"}
+
+
 def _disk_arguments(number: int, disk: GuestDisk) -> list[str]:
     node = f"disk{number}"
     if disk.socket is None:
@@ -103,11 +125,14 @@ def _disk_arguments(number: int, disk: GuestDisk) -> list[str]:
             f"driver=nbd,node-name={node},discard=unmap,export={disk.export},"
             f"server.type=unix,server.path={_value(disk.socket)}"
         )
+    # A loop device is the guest's own affair.
+    bus = Bus.VIRTIO if disk.bus is Bus.LOOP else disk.bus
     # write-cache is what the guest is told; the server below keeps or loses the data.
     cache = "on" if disk.volatile_cache else "off"
     device = (
-        f"virtio-blk-pci,drive={node},serial={disk.serial},write-cache={cache},num-queues=1,werror=report,rerror=report,"
+        f"{_DRIVERS[bus]},drive={node},serial={disk.serial},write-cache={cache},"
         f"logical_block_size={disk.logical_block_bytes},"
         f"physical_block_size={max(512, disk.logical_block_bytes)}"
+        + ("" if disk.takes_discards else _NO_DISCARDS[bus])
     )
     return ["-blockdev", backend, "-device", device]

@@ -59,7 +59,13 @@ def restored_guest(
     """Run a guest that goes on from its saved state, and has just loaded its disk drivers.
 
     A state that cannot be restored (a damaged file) is said, thrown away and made anew, once.
+    A guest that cannot be saved is booted.
     """
+    if not config.can_be_saved:
+        with running_guest(config, console=console) as guest:
+            guest.call("load_disk_modules")
+            yield guest
+        return
     state = saved_state(config, identity=identity, folder=folder, say=say)
     with contextlib.ExitStack() as stack:
         try:
@@ -115,7 +121,9 @@ def _save(guest: Guest, target: Path) -> None:
 def _key(config: MachineConfig, identity: str) -> str:
     """Hash all that a state depends on; QEMU itself stands in by its file's size and time."""
     nowhere = Path("/")
-    places = tuple(GuestDisk(f"place{number}") for number in range(len(config.disks)))
+    places = tuple(
+        GuestDisk(f"place{number}", bus=disk.bus) for number, disk in enumerate(config.disks)
+    )
     shape = replace(config, disks=places, kernel_image=nowhere, initramfs=nowhere)
     command = command_line(shape, MachineSockets(nowhere), nowhere)
     program = Path(shutil.which(QEMU) or QEMU).resolve().stat()

@@ -25,7 +25,7 @@ if __name__ == "__main__":  # in the guest; on a host the package's own path is 
     sys.path.insert(0, "/agent")
 
 from harness.crash.pattern import Fill
-from kvm_images.guest import recovering, working
+from kvm_images.guest import loop_devices, recovering, working
 
 Answer = dict[str, Any]
 
@@ -151,13 +151,32 @@ def load_disk_modules() -> Answer:
         return load_modules(names=late.read().split())
 
 
-def disks() -> Answer:
-    """Return the device node of each disk by its serial."""
-    found = {}
-    for path in glob.glob("/sys/block/*/serial"):
-        with open(path, encoding="ascii", errors="replace") as serial:
-            found[serial.read().strip()] = "/dev/" + path.split("/")[3]
-    return {"nodes": found}
+def disks(*, serials: list[str], deadline_s: float) -> Answer:
+    """Return the device node of each disk by its serial, once these are there, or what there is."""
+    deadline = time.monotonic() + deadline_s
+    while True:
+        found = {_serial(path): "/dev/" + path.split("/")[3] for path in _serials_of_disks()}
+        if found.keys() >= set(serials) or time.monotonic() > deadline:
+            return {"nodes": found}
+        time.sleep(POLL_S)
+
+
+def loops(*, nodes: list[str], block_bytes: int) -> Answer:
+    """Attach a loop device to each of these disks; return the loops' nodes, in the same order."""
+    return {"nodes": [loop_devices.attach(node, block_bytes) for node in nodes]}
+
+
+def _serials_of_disks() -> list[str]:
+    """Return the files of sysfs with serials: of virtio-blk, NVMe, SCSI."""
+    patterns = ("serial", "device/serial", "device/vpd_pg80")
+    return [path for each in patterns for path in glob.glob(f"/sys/block/*/{each}")]
+
+
+def _serial(path: str) -> str:
+    """Return a serial; SCSI's is a page with a head of four bytes (SPC, unit serial number)."""
+    with open(path, "rb") as file:
+        text = file.read()
+    return text[4 if path.endswith("vpd_pg80") else 0 :].decode("ascii", "replace").strip()
 
 
 def drop_caches(*, nodes: list[str]) -> Answer:
@@ -245,7 +264,7 @@ VERBS = {
     function.__name__: function
     for function in (
         ping, run, read_file, write_file, list_paths, read_bytes, mark_kernel_log, kernel_log,
-        load_modules, load_disk_modules, disks, drop_caches, mark, workload,
+        load_modules, load_disk_modules, disks, loops, drop_caches, mark, workload,
         recover_states, put_state, put_away,
     )
 }  # fmt: skip

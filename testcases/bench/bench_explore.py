@@ -31,15 +31,15 @@ from harness.campaign.exploring.guest_pool import (
 )
 from harness.campaign.exploring.oracles import EVERY, NONE, Oracles
 from harness.campaign.exploring.recordings import drawn_recording
-from harness.campaign.lab import disk_caches
+from harness.campaign.lab import disk_caches, guest_disks, nodes_by_serial, served_disk
 from harness.crash.strategies import Strategy
 from harness.md.shape import Shape
-from harness.storage.disk_server import MARKS_EXPORT, ServedDisk, serving
+from harness.storage.disk_server import serving
 from harness.storage.images import create_image
 from harness.verdict.ordering import judge_ordering
 from harness.verdict.verdict import Outcome
 from harness.vm.guest import running_guest
-from harness.vm.machine import GuestDisk, MachineConfig
+from harness.vm.machine import MachineConfig
 from testcases.bench.long_traces import ARRAY, long_trace
 from testcases.lab import Lab
 
@@ -137,7 +137,7 @@ def cold_boot(lab: Lab, kernel: str, job: Job, folder: Path) -> float:
     place = lab.evidence().folder
     began = time.monotonic()
     disks = []
-    for name, cache in disk_caches(SHAPE).items():
+    for name in disk_caches(SHAPE):
         path = place / f"{name}.img"
         create_image(path, SHAPE.disk_sizes[name])
         content = job.state.contents[name]
@@ -145,17 +145,15 @@ def cold_boot(lab: Lab, kernel: str, job: Job, folder: Path) -> float:
             for block, data in content.blocks.items():
                 file.seek(4096 * block)
                 file.write(data)
-        disks.append(ServedDisk(name=name, image=path, cache=cache))
+        disks.append(served_disk(SHAPE, name, path))
     with serving(disks, trace=place / "trace") as server:
-        places = [GuestDisk(d.name, d.name, server.socket) for d in disks]
-        places.append(GuestDisk(MARKS_EXPORT, MARKS_EXPORT, server.socket, volatile_cache=False))
         config = MachineConfig(
             kernel_image=image.kernel_image, initramfs=image.initramfs,
-            accelerator=image.accelerator, disks=tuple(places),
+            accelerator=image.accelerator, disks=guest_disks(SHAPE, disks, server.socket),
         )  # fmt: skip
         with running_guest(config, console=place / "console.log") as guest:
             guest.call("load_disk_modules")
-            nodes = guest.call("disks")["nodes"]
+            nodes = nodes_by_serial(guest, tuple(d.name for d in disks))
             done = guest.run(
                 ["/sbin/mdadm", "--assemble", "/dev/md0", *(nodes[d.name] for d in disks)],
                 deadline_s=120,

@@ -6,6 +6,7 @@ import pytest
 
 from harness.campaign.crash import CrashOptions
 from harness.campaign.recording import Recording
+from harness.crash.disk_kinds import Bus, Discard
 from harness.crash.states import (
     CrashState,
     Fate,
@@ -14,7 +15,7 @@ from harness.crash.states import (
     crash_state,
     fates,
 )
-from harness.crash.trace import Cache
+from harness.crash.trace import Cache, Issue, Operation
 from harness.crash.workload import JournalMode
 from harness.md.shape import JOURNAL_NAME, Shape
 from harness.ondisk.superblock import has_superblock_magic
@@ -37,6 +38,15 @@ SHAPES = {
     "raid5-of-five-asymmetric": Shape(members=5, layout=0, chunk_bytes=16 * 1024),
 }
 
+DISKS = {
+    "scsi-4096-no-discard": Shape(bus=Bus.SCSI, logical_block_bytes=4096, discard=Discard.NONE),
+    "nvme": Shape(
+        bus=Bus.NVME, member_cache=Cache.WRITE_THROUGH, journal_cache=Cache.WRITE_THROUGH
+    ),
+    "loop": Shape(bus=Bus.LOOP, mode=JournalMode.WRITE_BACK, journal_bytes=512 * 1024),
+    "blocks-of-4096": Shape(logical_block_bytes=4096, journal_bytes=512 * 1024),
+}
+
 
 @pytest.fixture(scope="module")
 def recordings() -> dict[str, tuple[CrashOptions, Recording]]:
@@ -56,6 +66,25 @@ def test_recovery_follows_the_model(
         options = lab.options(kernel, SHAPES[name], seed=11)
         recordings[name] = options, lab.record(options)
     assert_agrees(lab.cut(*recordings[name], share))
+
+
+@pytest.mark.parametrize("name", DISKS)
+def test_recovery_follows_the_model_on_other_disks(lab: Lab, kernel: str, name: str) -> None:
+    shape = DISKS[name]
+    options = lab.options(kernel, shape, seed=11)
+    recording = lab.record(options)
+    trace = recording.trace
+    issues = [event for event in trace.events if isinstance(event, Issue)]
+    flushed = shape.journal_cache is Cache.WRITE_BACK
+    assert any(issue.operation is Operation.FLUSH for issue in issues) == flushed
+    discards = shape.discard is not Discard.NONE
+    # A loop device on a disk makes zeroes of a discard.
+    cleared = (Operation.TRIM, Operation.ZEROES)
+    assert any(issue.operation in cleared for issue in issues) == discards
+    block_bytes = shape.logical_block_bytes
+    assert {disk.logical_block_bytes for disk in trace.disks} == {block_bytes}
+    assert not any((issue.offset | issue.length) % block_bytes for issue in issues)
+    assert_agrees(lab.cut(options, recording, 0.7))
 
 
 @pytest.mark.parametrize("seed", [21, 22], ids=["seed21", "seed22"])

@@ -5,14 +5,21 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from harness.campaign.judging import Recovered, complaints_in
-from harness.campaign.lab import GuestImage, Say, Session, disk_caches, nodes_by_serial
+from harness.campaign.lab import (
+    GuestImage,
+    Say,
+    Session,
+    disk_caches,
+    guest_disks,
+    ready_disks,
+    served_disk,
+)
 from harness.campaign.recording import WORKLOAD_BEGINS, WORKLOAD_ENDS
 from harness.campaign.steps import run_workload
 from harness.crash.content import DiskContent
-from harness.crash.trace import Cache, Event, Issue
+from harness.crash.trace import Event, Issue
 from harness.crash.workload import JournalMode, Workload
 from harness.errors import GuestLost
 from harness.hosts.host import CommandResult
@@ -20,17 +27,16 @@ from harness.md import array as md
 from harness.md.shape import JOURNAL_NAME, Shape
 from harness.processes import temporary_folder
 from harness.storage.bank import Bank
-from harness.storage.disk_server import MARKS_EXPORT, DiskServer, ServedDisk, serving
+from harness.storage.disk_server import MARKS_EXPORT, DiskServer, serving
 from harness.storage.images import create_image
 from harness.vm.guest import Guest
-from harness.vm.machine import GuestDisk, MachineConfig
+from harness.vm.machine import MachineConfig
 from harness.vm.saved import restored_guest
 
 DEADLINE_S = 120.0  # of one request to md: a limit against a hang and no expectation
 _ANSWER_S = 60.0  # besides
 _START_DIRTY_DEGRADED = "/sys/module/md_mod/parameters/start_dirty_degraded"
 # So that md takes discards at all; the disks here do read zeroes afterwards.
-_DISCARD_SAFELY = "/sys/module/raid456/parameters/devices_handle_discard_safely"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,31 +208,25 @@ def bank_guest(image: GuestImage, shape: Shape, *, say: Say) -> Iterator[BankGue
         bank = folder / "bank"
         bank.mkdir()
         disks = []
-        for name, cache in caches.items():
+        for name in caches:
             path = folder / f"{name}.img"
             is_journal = name == JOURNAL_NAME
             create_image(path, shape.journal_disk_bytes if is_journal else shape.member_disk_bytes)
-            disks.append(ServedDisk(name=name, image=path, cache=cache))
+            disks.append(served_disk(shape, name, path))
         with serving(disks, trace=folder / "start.mdjtrace", bank=bank) as server:
             config = MachineConfig(
                 kernel_image=image.kernel_image, initramfs=image.initramfs,
-                accelerator=image.accelerator, disks=_places(disks, server.socket),
+                accelerator=image.accelerator, disks=guest_disks(shape, disks, server.socket),
             )  # fmt: skip
             with restored_guest(
                 config, identity=image.identity, folder=image.saved_guests,
                 console=folder / "console.log", say=say,
             ) as guest:  # fmt: skip
                 guest.call("write_file", path="/sys/kernel/rcu_expedited", text="1")
-                guest.call("write_file", path=_DISCARD_SAFELY, text="Y")
                 if not shape.journaled:
                     guest.call("write_file", path=_START_DIRTY_DEGRADED, text="1")
-                nodes = nodes_by_serial(guest, (*caches, MARKS_EXPORT))
+                nodes = ready_disks(guest, shape, tuple(caches))
                 yield BankGuest(guest, server, Bank(bank, list(caches)), nodes)
-
-
-def _places(disks: Sequence[ServedDisk], socket: Path) -> tuple[GuestDisk, ...]:
-    places = [GuestDisk(d.name, d.name, socket, d.cache is Cache.WRITE_BACK) for d in disks]
-    return (*places, GuestDisk(MARKS_EXPORT, MARKS_EXPORT, socket, volatile_cache=False))
 
 
 def _journal_last(names: Sequence[str]) -> list[str]:

@@ -78,7 +78,10 @@ def interruptions(
     """Yield crash states of a recovery that agreed with its prediction."""
     before, crash = judged.job.state.contents, options.crash
     caches = disk_caches(crash.shape)
-    disks = tuple(TraceDisk(name, sizes_bytes[name], cache, 512) for name, cache in caches.items())
+    block_bytes = crash.shape.logical_block_bytes
+    disks = tuple(
+        TraceDisk(name, sizes_bytes[name], cache, block_bytes) for name, cache in caches.items()
+    )
     trace = on_top_of([before[name] for name in caches], disks, judged.done.events)
     last = trace.events[-1].sequence
     first = last - len(judged.done.events) + 1

@@ -17,10 +17,12 @@ from harness.campaign.exploring.guest_pool import guest_pool
 from harness.campaign.lab import Say
 from harness.campaign.recording import Recording, recording_of
 from harness.crash.base import contents_at_end, on_top_of
+from harness.crash.disk_kinds import Discard
 from harness.crash.pattern import Fill
 from harness.crash.sequences import (
     OperationSequence,
     all_sequences,
+    operations_on,
     prelude,
     workload_of_sequence,
 )
@@ -64,6 +66,13 @@ def drawn_recording(options: CrashOptions, folder: Path, say: Say) -> NamedRecor
     return NamedRecording(name, recording_of(workload_of(options), trace))
 
 
+def sequences_of(options: CrashOptions, length: int) -> list[OperationSequence]:
+    """Return the sequences that an array of these options is put through, in order."""
+    shape = options.shape
+    operations = operations_on(shape.logical_block_bytes, discards=shape.discard is Discard.ARRAY)
+    return list(all_sequences(length, seed=options.seed, operations=operations))
+
+
 def sequence_recordings(
     options: CrashOptions, length: int, folder: Path, *, guests: int, say: Say
 ) -> Iterator[NamedRecording]:
@@ -78,7 +87,7 @@ def sequence_recordings(
     """
     place = folder / _SEQUENCES
     place.mkdir(exist_ok=True)
-    every = list(all_sequences(length, seed=options.seed))
+    every = sequences_of(options, length)
     base = written_base(options, folder, say)
     missing = [
         _SequenceJob(number, sequence, place)

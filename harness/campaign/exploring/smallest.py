@@ -16,6 +16,7 @@ from harness.campaign.exploring.recordings import (
     TRACE,
     bare_base,
     prelude_of,
+    sequences_of,
     write_trace,
     written_base,
 )
@@ -25,7 +26,7 @@ from harness.campaign.exploring.store import ExploreStore
 from harness.campaign.known_issues import KnownIssues
 from harness.campaign.lab import Say
 from harness.crash.pattern import Fill
-from harness.crash.sequences import all_sequences, workload_of_sequence
+from harness.crash.sequences import workload_of_sequence
 from harness.crash.strategies import ChosenState, uncertain
 from harness.crash.trace import Trace, TraceDisk
 from harness.crash.walk import walk
@@ -121,7 +122,7 @@ def _start(
             before=Workload(crash.seed, (), crash.fill), mode=crash.shape.mode,
             steps=workload_of(crash).steps,
         )  # fmt: skip
-    sequence = list(all_sequences(options.exhaustive, seed=crash.seed))[recording]
+    sequence = sequences_of(crash, options.exhaustive)[recording]
     area = area_of(crash)
     return Start(
         reason=reason, base=written_base(crash, folder, say),
