@@ -41,6 +41,8 @@ _AGENT_FILES = (
     "kvm_images/guest/__init__.py",
     "kvm_images/guest/assembling.py",
     "kvm_images/guest/loop_devices.py",
+    "kvm_images/guest/pressing.py",
+    "kvm_images/guest/reading.py",
     "kvm_images/guest/recovering.py",
     "kvm_images/guest/waiting.py",
     "kvm_images/guest/working.py",

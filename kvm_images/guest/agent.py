@@ -18,6 +18,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from typing import IO, Any
 
@@ -25,7 +26,7 @@ if __name__ == "__main__":  # in the guest; on a host the package's own path is 
     sys.path.insert(0, "/agent")
 
 from harness.crash.pattern import Fill
-from kvm_images.guest import loop_devices, recovering, working
+from kvm_images.guest import loop_devices, pressing, reading, recovering, waiting, working
 
 Answer = dict[str, Any]
 
@@ -225,6 +226,62 @@ def workload(
         os.close(descriptor)
 
 
+_loads: list[working.Load] = []
+
+
+def start_load(
+    *,
+    array: str,
+    marks: str,
+    seed: int,
+    steps: list[Answer],
+    fill: str = "stream",
+    last: int = 0,
+    deadline_s: float,
+) -> Answer:
+    """Begin to run a workload beside all that is asked next; as `workload`, which see."""
+
+    def work(until: threading.Event) -> Answer:
+        descriptor = os.open(array, os.O_WRONLY | os.O_DIRECT)
+        try:
+            return working.work(
+                descriptor, steps, lambda text: mark(node=marks, text=text),
+                seed=seed, fill=Fill(fill), last=last, deadline_s=deadline_s, until=until,
+            )  # fmt: skip
+        finally:
+            os.close(descriptor)
+
+    _loads.append(working.Load(work))
+    return {}
+
+
+def end_load(*, deadline_s: float) -> Answer:
+    """End the workload of `start_load`; return what `workload` would."""
+    try:
+        return _loads.pop().end(deadline_s)
+    except waiting.Hung as hung:
+        return {"last": 0, "failed": [], "hung": str(hung), "done": 0}
+
+
+def read_stamps(*, array: str, pages: list[int], deadline_s: float) -> Answer:
+    """Read pages of the array past the page cache; say of each sector which write put it there."""
+    try:
+        return {"stamps": reading.read_stamps(array, pages, deadline_s), "hung": ""}
+    except waiting.Hung as hung:
+        return {"stamps": [], "hung": str(hung)}
+
+
+def use_memory(*, leave_mib: int) -> Answer:
+    """Take memory, all but so much of what is available, from now on; return how much, in MiB."""
+    return {"taken_mib": pressing.take(leave_mib)}
+
+
+def give_memory_back() -> Answer:
+    """Give back what `use_memory` took."""
+    pressing.give_back()
+    return {}
+
+
 _recoverers: dict[str, recovering.Recoverer] = {}
 
 
@@ -265,6 +322,7 @@ VERBS = {
     for function in (
         ping, run, read_file, write_file, list_paths, read_bytes, mark_kernel_log, kernel_log,
         load_modules, load_disk_modules, disks, loops, drop_caches, mark, workload,
+        start_load, end_load, read_stamps, use_memory, give_memory_back,
         recover_states, put_state, put_away,
     )
 }  # fmt: skip

@@ -11,11 +11,12 @@ import functools
 import mmap
 import os
 import struct
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from harness.crash.pattern import Fill, write_content
-from kvm_images.guest.waiting import Hung, do_at_once
+from kvm_images.guest.waiting import Hung, do_at_once, stacks
 
 SECTOR_BYTES = 512
 # linux/fs.h
@@ -35,16 +36,31 @@ def work(
     fill: Fill,
     last: int,
     deadline_s: float,
+    until: threading.Event | None = None,
 ) -> Answer:
     """Do the steps one after another; see `agent.workload`.
 
+    Args:
+        descriptor: of the array.
+        steps: to do.
+        mark: writes a mark into the trace.
+        seed: of the writes' contents.
+        fill: what their sectors hold.
+        last: number of the write before these.
+        deadline_s: of each step.
+        until: ends the work before its last step once it is set.
+
     Returns:
         ``last``, the last write; ``failed``: numbers of the bursts' last writes that ended with
-        an error; ``hung``: stacks, where a step did not end before its deadline.
+        an error; ``hung``: stacks, where a step did not end before its deadline; ``done``, how many
+        steps were done.
     """
     failed: list[int] = []
+    done_steps = 0
     try:
         for step in steps:
+            if until is not None and until.is_set():
+                break
             acts: list[Callable[[], None]]
             if step["do"] == "write":
                 rows = step["writes"]
@@ -56,7 +72,9 @@ def work(
                 acts, done, safe = [functools.partial(os.fsync, descriptor)], "", True
             else:
                 raise ValueError(f"unknown step {step['do']!r}")
-            if errors := do_at_once(acts, deadline_s):
+            errors = do_at_once(acts, deadline_s)
+            done_steps += 1
+            if errors:
                 if not isinstance(errors[0], OSError):
                     raise errors[0]
                 failed.append(last)
@@ -68,8 +86,41 @@ def work(
             if safe:
                 mark(f"flushed {last}")
     except Hung as hung:
-        return {"last": last, "failed": failed, "hung": str(hung)}
-    return {"last": last, "failed": failed, "hung": ""}
+        return {"last": last, "failed": failed, "hung": str(hung), "done": done_steps}
+    return {"last": last, "failed": failed, "hung": "", "done": done_steps}
+
+
+class Load:
+    """A workload that runs beside all else, until it is ended."""
+
+    def __init__(self, work: Callable[[threading.Event], Answer]) -> None:
+        self._until = threading.Event()
+        self._answer: Answer = {}
+        self._error: Exception | None = None
+        self._work = work
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def end(self, deadline_s: float) -> Answer:
+        """Let it end behind the step that it is at; return what `work` said.
+
+        Raises:
+            Exception: as the work did.
+            Hung: it is still at it.
+        """
+        self._until.set()
+        self._thread.join(deadline_s)
+        if self._thread.is_alive():
+            raise Hung(stacks([self._thread]))
+        if self._error is not None:
+            raise self._error
+        return self._answer
+
+    def _run(self) -> None:
+        try:
+            self._answer = self._work(self._until)
+        except Exception as error:  # whatever it was: who ends the load has to hear of it
+            self._error = error
 
 
 def write_direct(node: str, offset: int, content: bytes) -> None:
