@@ -40,10 +40,12 @@ _AGENT_FILES = (
     "kvm_images/__init__.py",
     "kvm_images/guest/__init__.py",
     "kvm_images/guest/assembling.py",
+    "kvm_images/guest/commands.py",
     "kvm_images/guest/loop_devices.py",
     "kvm_images/guest/pressing.py",
     "kvm_images/guest/reading.py",
     "kvm_images/guest/recovering.py",
+    "kvm_images/guest/stuck.py",
     "kvm_images/guest/waiting.py",
     "kvm_images/guest/working.py",
 )

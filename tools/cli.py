@@ -27,6 +27,7 @@ SUBCOMMANDS = {
         "tools.explore:explore_command",
         "Let the kernel recover many crash states of one recording.",
     ),
+    "scenarios": ("tools.scenarios:scenarios", "List and run the stories of a journaled array."),
     "dump": ("tools.dump:dump", "Print a write journal: text, JSON or a map."),
     "check": (
         "tools.check:check",

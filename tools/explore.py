@@ -19,6 +19,7 @@ from harness.campaign.exploring.smallest import shrink_reds
 from harness.campaign.exploring.store import opened_store
 from harness.campaign.known_issues import known_issues_of
 from harness.campaign.lab import disk_caches
+from harness.campaign.scenarios.campaign import with_shape
 from harness.crash.strategies import Strategy
 from harness.crash.trace import Cache
 from harness.errors import EXIT_AGREES, EXIT_DIFFERS, BadInput
@@ -30,7 +31,8 @@ from tools.explore_summary import Summary, summarise
 from tools.guest_options import era_of, find_kernel, guest_image, kernel_options
 from tools.oracle_option import HELP, OraclesType
 from tools.progress import progress
-from tools.shape_options import chosen_shape, shape_options
+from tools.scenarios import find_scenario
+from tools.shape_options import changed_fields, chosen_shape, shape_options
 
 _DEFAULT_STEPS = 12
 _DEFAULT_GUESTS = 2
@@ -73,6 +75,13 @@ _DEFAULT_GUESTS = 2
     metavar="LENGTH",
     help="Instead of a drawn workload every sequence of up to 2 operations, in both modes; with 3"
     " also a sample of the longer ones.",
+)
+@click.option(
+    "--scenario",
+    "scenario_name",
+    metavar="NAME",
+    help="Instead of a drawn workload a story: see `mdjournal scenarios list`. The array is its"
+    " own, but for what other options change.",
 )
 @click.option("--oracles", type=OraclesType(), default="some", show_default=True, help=HELP)
 @click.option("--steps", type=click.IntRange(1, 5000), default=_DEFAULT_STEPS, show_default=True)
@@ -121,6 +130,7 @@ def explore_command(
     strategy: str,
     lying: tuple[str, ...],
     exhaustive: int | None,
+    scenario_name: str | None,
     oracles: Oracles,
     steps: int,
     jitter_us: int,
@@ -138,7 +148,13 @@ def explore_command(
 
     Exit status: 0 all agree, 1 some differ, 2 misuse, 3 no guest could be had, 130 interrupted.
     """
-    shape = chosen_shape(**shape_given, journaled=not no_journal)
+    if scenario_name is None:
+        scenario = None
+        shape = chosen_shape(**shape_given, journaled=not no_journal)
+    else:
+        scenario = with_shape(find_scenario(scenario_name), changed_fields(**shape_given))
+        shape = scenario.needs
+        refuse_given("no_journal", "exhaustive", "steps", with_option="--scenario")
     require_disks(shape, lying)
     if no_journal:
         refuse_given("mode", "journal_cache", "journal_size", with_option="--no-journal")
@@ -152,7 +168,7 @@ def explore_command(
         )  # fmt: skip
         options = ExploreOptions(
             crash=crash, strategy=Strategy(strategy), states=states, lying=frozenset(lying),
-            oracles=oracles, exhaustive=exhaustive or 0,
+            oracles=oracles, exhaustive=exhaustive or 0, scenario=scenario,
         )  # fmt: skip
         issues = known_issues_of(crash.image.kernel_version, shape)
         folder = results_root() / f"explore-{options.key}"

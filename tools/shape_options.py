@@ -8,11 +8,14 @@ from collections.abc import Callable
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from harness.crash.disk_kinds import Bus, Discard
 from harness.crash.trace import Cache
 from harness.crash.workload import JournalMode
+from harness.errors import BadInput
 from harness.md.shape import Shape, build_shape
+from harness.recovery.layout import Level
 
 _SIZE = re.compile(r"(\d+)\s*([kmg]?)(?:i?b)?", re.IGNORECASE)
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
@@ -63,6 +66,31 @@ def shape_options(
     return lambda command: functools.reduce(
         lambda wrapped, option: option(wrapped), reversed(options), command
     )
+
+
+_FIELDS: dict[str, tuple[str, Callable[[Any], object]]] = {
+    "level": ("level", lambda text: Level(int(text))), "members": ("members", int),
+    "chunk": ("chunk_bytes", int), "journal_size": ("journal_bytes", int),
+    "mode": ("mode", JournalMode), "member_cache": ("member_cache", Cache),
+    "journal_cache": ("journal_cache", Cache), "bus": ("bus", Bus),
+    "logical_block": ("logical_block_bytes", int), "discard": ("discard", Discard),
+}  # fmt: skip
+
+
+def changed_fields(**given: Any) -> dict[str, object]:
+    """Return the fields of a shape that were named on the command line, with their values.
+
+    Raises:
+        BadInput: one that takes others with it.
+    """
+    context = click.get_current_context()
+    named = [n for n in given if context.get_parameter_source(n) is ParameterSource.COMMANDLINE]
+    if "layout" in named or "level" in named:
+        raise BadInput("--level, --layout: a scenario's own; write one with another shape")
+    changes = {_FIELDS[name][0]: _FIELDS[name][1](given[name]) for name in named}
+    if changes.get("bus") is Bus.NVME:
+        changes |= dict.fromkeys(("member_cache", "journal_cache"), Cache.WRITE_THROUGH)
+    return changes
 
 
 def chosen_shape(

@@ -129,7 +129,7 @@ def judge_available(array: Array, recovered: Recovered, *, stale: int = 0) -> Ju
     return Judgement(oracle, ("assembled by mdadm without --force",), tuple(findings))
 
 
-def _waits(command: CommandResult) -> dict[str, int]:
+def waits_of(command: CommandResult) -> dict[str, int]:
     """Say in which of the driver's functions that are known to wait for ever a request waits."""
     first, _, _ = command.stack.partition("md0_raid5:")
     return {name: int(name in first) for name in ("r5l_start", "raid5_quiesce")}
@@ -149,7 +149,7 @@ def judge_alive(recovered: Recovered, while_writing: Sequence[str] = ()) -> Judg
     """
     oracle = "alive"
     findings = [
-        Finding(oracle, f"hangs: {command}", tuple(command.stack.split("\n")), _waits(command))
+        Finding(oracle, f"hangs: {command}", tuple(command.stack.split("\n")), waits_of(command))
         for command in (recovered.assembled, recovered.stopped)
         if command is not None and command.missed_deadline
     ]

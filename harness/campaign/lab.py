@@ -47,9 +47,10 @@ class Session:
 
 
 def disk_caches(shape: Shape) -> dict[str, Cache]:
-    """Return each disk's name and cache, members first, the journal last."""
+    """Return each disk's name and cache, members first, then spares, the journal last."""
     journal = {JOURNAL_NAME: shape.journal_cache} if shape.journaled else {}
-    return {**dict.fromkeys(shape.member_names, shape.member_cache), **journal}
+    names = (*shape.member_names, *shape.spare_names)
+    return {**dict.fromkeys(names, shape.member_cache), **journal}
 
 
 def served_disk(shape: Shape, name: str, image: Path) -> ServedDisk:
@@ -115,7 +116,7 @@ def session(
             config, identity=image.identity, folder=image.saved_guests, console=console, say=say
         ) as guest:
             nodes = ready_disks(guest, shape, tuple(caches))
-            members = tuple(nodes[name] for name in caches if name != JOURNAL_NAME)
+            members = tuple(nodes[name] for name in shape.member_names if name in caches)
             array = Nodes(members, nodes[JOURNAL_NAME] if JOURNAL_NAME in caches else None)
             yield Session(guest, server, array, nodes[MARKS_EXPORT])
 

@@ -59,10 +59,13 @@ def on_top_of(
 
 
 def contents_at_end(trace: Trace) -> dict[str, DiskContent]:
-    """Return what each disk of a trace holds when all of it has happened."""
+    """Return what each disk of a trace holds when all of it has happened; a request that ended
+    with an error did nothing.
+    """
     contents = [DiskContent() for _ in trace.disks]
+    failed = {e.request for e in trace.events if isinstance(e, Completion) and e.error}
     for event in trace.events:
-        if isinstance(event, Issue):
+        if isinstance(event, Issue) and event.request not in failed:
             contents[event.disk].take(event)
     return {disk.name: content for disk, content in zip(trace.disks, contents, strict=True)}
 

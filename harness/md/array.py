@@ -35,8 +35,12 @@ class Nodes:
         return self.members if self.journal is None else (*self.members, self.journal)
 
 
-def create(host: Host, shape: Shape, nodes: Nodes, *, uuid: str) -> CommandResult:
+def create(
+    host: Host, shape: Shape, nodes: Nodes, *, uuid: str, assume_clean: bool = True
+) -> CommandResult:
     """Create and start an array on zeroed disks, set its journal mode, and read it all back.
+
+    With *assume_clean* it is not synced first: the disks are zeroes, and so is their parity.
 
     Raises:
         CommandFailed: mdadm could not.
@@ -51,7 +55,7 @@ def create(host: Host, shape: Shape, nodes: Nodes, *, uuid: str) -> CommandResul
         f"--raid-devices={shape.members}",
         f"--chunk={shape.chunk_bytes // 1024}",
         f"--size={shape.component_bytes // 1024}",
-        "--assume-clean",  # the disks are zeroes, and so is their parity
+        *(["--assume-clean"] if assume_clean else []),
         f"--uuid={uuid}",
         "--homehost=none",
         "--name=mdjournal",

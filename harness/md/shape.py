@@ -17,7 +17,8 @@ from harness.recovery.layout import DEFAULT_LAYOUT, Level, layout_named, layout_
 
 KIB = 1024
 MIB = 1024 * KIB
-_OVERHEAD_BYTES = MIB  # mdadm's data_offset on small 1.2 devices (format document, section 1.6)
+_OVERHEAD_BYTES = MIB  # before the data, see the next line, and to spare behind it
+MEMBER_OFFSET_SECTORS = 1024 * 2  # data_offset of members, as `md.array.create` asks for it
 _LEAST_MEMBERS = {Level.RAID4: 3, Level.RAID5: 3, Level.RAID6: 4}
 _MOST_MEMBERS = 16  # disks that one guest is given
 
@@ -39,6 +40,7 @@ class Shape:
     bus: Bus = Bus.VIRTIO
     logical_block_bytes: int = 512  # of members and journal
     discard: Discard = Discard.ARRAY
+    spares: int = 0  # further disks, as large as a member's, that the array is not made of
 
     @property
     def geometry(self) -> Geometry:
@@ -56,6 +58,11 @@ class Shape:
         return tuple(member_name(slot) for slot in range(self.members))
 
     @property
+    def spare_names(self) -> tuple[str, ...]:
+        """The names of disks that the array is not made of."""
+        return tuple(f"spare{number}" for number in range(self.spares))
+
+    @property
     def member_disk_bytes(self) -> int:
         """Size of a member's disk."""
         return self.component_bytes + _OVERHEAD_BYTES
@@ -67,8 +74,9 @@ class Shape:
 
     @property
     def disk_sizes(self) -> dict[str, int]:
-        """Bytes of each disk by its name: members by their slots, the journal last."""
-        sizes = dict.fromkeys(self.member_names, self.member_disk_bytes)
+        """Bytes of each disk by its name: members by their slots, spares, the journal last."""
+        names = (*self.member_names, *self.spare_names)
+        sizes = dict.fromkeys(names, self.member_disk_bytes)
         return sizes | ({JOURNAL_NAME: self.journal_disk_bytes} if self.journaled else {})
 
     def __str__(self) -> str:

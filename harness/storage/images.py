@@ -10,6 +10,8 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from harness.crash.content import DiskContent
+from harness.crash.history import BLOCK_BYTES
 from harness.crash.states import Survivor, surviving_bytes
 from harness.errors import BadImage, BadInput, DamagedImage, Unavailable
 from harness.ondisk.superblock import (
@@ -190,6 +192,15 @@ def write_state(path: Path, size_bytes: int, survivors: Sequence[Survivor]) -> N
                     _write_zeroes(descriptor, offset, data)
                 else:
                     os.pwrite(descriptor, data, offset)
+
+
+def write_content(path: Path, content: DiskContent, size_bytes: int) -> None:
+    """Write a disk's content as a sparse image."""
+    create_image(path, size_bytes)
+    with opened_image(path, writable=True) as descriptor, naming_full_disk(path):
+        for block, data in sorted(content.blocks.items()):
+            if any(data):
+                os.pwrite(descriptor, data, block * BLOCK_BYTES)
 
 
 def _write_zeroes(descriptor: int, offset: int, length: int) -> None:

@@ -41,6 +41,7 @@ from harness.crash.trace import (
     encode_event,
     encode_header,
 )
+from harness.storage.faults import Faults
 from harness.storage.jitter import completion_delay_us
 from harness.storage.overlay import Overlay, decode_changes
 
@@ -55,6 +56,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 @dataclass(frozen=True)
 class _Disk:
     index: int
+    name: str
     size_bytes: int
     cache: Cache
     descriptor: int
@@ -134,6 +136,7 @@ class _Recorder:
 
 _config: dict[str, Any] = {}
 _disks: dict[str, _Disk] = {}
+_faults = Faults()
 _recorder: _Recorder
 
 
@@ -157,7 +160,9 @@ def get_ready() -> None:
         descriptor = os.open(disk["path"], os.O_RDWR)
         cache = Cache(disk["cache"])
         overlay = Overlay(_reader(descriptor)) if _config["bank"] else None
-        _disks[disk["name"]] = _Disk(index, disk["size_bytes"], cache, descriptor, overlay)
+        _disks[disk["name"]] = _Disk(
+            index, disk["name"], disk["size_bytes"], cache, descriptor, overlay
+        )
         header.append(
             TraceDisk(disk["name"], disk["size_bytes"], cache, disk["logical_block_bytes"])
         )
@@ -212,6 +217,8 @@ def pread(disk: _Disk | None, buffer: bytearray, offset: int, _flags: int) -> No
     if disk is None:
         buffer[:] = bytes(len(buffer))
         return
+    if error := _faults.meet(disk.name, "read", offset, len(buffer)):
+        raise _failed(error)
     if disk.overlay is not None:
         with disk.order:
             buffer[:] = disk.overlay.read(offset, len(buffer))
@@ -266,20 +273,27 @@ def _perform(disk: _Disk, request: _Request, act: Callable[[], None]) -> None:
     What one disk is asked takes effect in the order of issue, so that its file is what the trace
     says even where requests overlap. They complete in any order.
     """
-    error = 0
+    operation = request.operation.name.lower()
+    error = _faults.meet(disk.name, operation, request.offset, request.length)
     with disk.order:
         number = _recorder.issue(disk, request)
         try:
-            act()
+            if not error:
+                act()
         except OSError as failed:
             error = failed.errno or errno.EIO
     _recorder.complete(disk, number, error)
     if error:
-        nbdkit.set_error(error)
-        raise OSError(error, os.strerror(error))
+        raise _failed(error)
+
+
+def _failed(error: int) -> OSError:
+    nbdkit.set_error(error)
+    return OSError(error, os.strerror(error))
 
 
 def _take_mark(text: str) -> None:
+    _faults.take(text)
     if not _config["bank"]:
         _recorder.mark(text)
         return

@@ -11,7 +11,12 @@ from harness.crash.history import BLOCK_BYTES
 from harness.errors import BadImage
 from harness.ondisk.crc import uuid_checksum
 from harness.ondisk.log import PayloadType
-from harness.ondisk.superblock import SUPERBLOCK_BYTES, Superblock, parse_superblock
+from harness.ondisk.superblock import (
+    SUPERBLOCK_BYTES,
+    Superblock,
+    has_superblock_magic,
+    parse_superblock,
+)
 from harness.ondisk.units import SECTOR_BYTES, DeviceSector, LogSector
 from harness.recovery.era import Era
 from harness.recovery.image_writes import ImageWrite, OutsideWrite, RecoveryWrites
@@ -202,7 +207,7 @@ def flushed_stripes(predicted: PredictedState) -> frozenset[int]:
 def superblocks_of(
     contents: Mapping[str, DiskContent], sizes_bytes: Mapping[str, int]
 ) -> dict[str, Superblock]:
-    """Return the superblock of each disk."""
+    """Return the superblock of each disk that has one: what has none is not of any array."""
     at = SUPERBLOCK_AT * SECTOR_BYTES
     return {
         name: parse_superblock(
@@ -210,6 +215,7 @@ def superblocks_of(
             device_sectors=sizes_bytes[name] // SECTOR_BYTES,
         )
         for name, content in contents.items()
+        if has_superblock_magic(content.read(at, SUPERBLOCK_BYTES))
     }  # fmt: skip
 
 

@@ -130,7 +130,7 @@ def _disk_arguments(number: int, disk: GuestDisk) -> list[str]:
     # write-cache is what the guest is told; the server below keeps or loses the data.
     cache = "on" if disk.volatile_cache else "off"
     device = (
-        f"{_DRIVERS[bus]},drive={node},serial={disk.serial},write-cache={cache},"
+        f"{_DRIVERS[bus]},id=disk-{disk.serial},drive={node},serial={disk.serial},write-cache={cache},"
         f"logical_block_size={disk.logical_block_bytes},"
         f"physical_block_size={max(512, disk.logical_block_bytes)}"
         + ("" if disk.takes_discards else _NO_DISCARDS[bus])

@@ -8,32 +8,38 @@ arguments are the request's fields.
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import glob
 import json
 import mmap
 import os
-import select
-import signal
+import re
 import subprocess
 import sys
 import threading
 import time
-from typing import IO, Any
+from typing import Any
 
 if __name__ == "__main__":  # in the guest; on a host the package's own path is used
     sys.path.insert(0, "/agent")
 
 from harness.crash.pattern import Fill
-from kvm_images.guest import loop_devices, pressing, reading, recovering, waiting, working
+from kvm_images.guest import (
+    commands,
+    loop_devices,
+    pressing,
+    reading,
+    recovering,
+    stuck,
+    waiting,
+    working,
+)
 
 Answer = dict[str, Any]
 
 PORT_NAME = "mdjournal.agent"
 BLOCK_FLUSH_IOCTL = 0x1261  # BLKFLSBUF in linux/fs.h
 POLL_S = 0.002
-PIPE_BYTES = 65536  # all that a pipe holds
 MODULES = "/modules"
 
 
@@ -41,39 +47,6 @@ def ping() -> Answer:
     """Say that the agent is there, which kernel runs, and for how long."""
     with open("/proc/uptime", encoding="ascii") as uptime:
         return {"release": os.uname().release, "uptime_s": float(uptime.read().split()[0])}
-
-
-def run(*, argv: list[str], deadline_s: float, stdin: str = "") -> Answer:
-    """Run a command; return exit status, output (both streams in one) and duration.
-
-    A command that misses its deadline is killed with its whole process group. One that cannot be
-    killed, since it sleeps in the kernel, is left where it is: the answer has its stack.
-    """
-    began = time.monotonic()
-    try:
-        process = subprocess.Popen(
-            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            start_new_session=True, bufsize=0,
-        )  # fmt: skip
-    except OSError as error:
-        return _ended(127, f"{argv[0]}: {error.strerror}", 0.0)
-    assert process.stdin is not None
-    assert process.stdout is not None
-    output = bytearray()
-    stack = ""
-    with process.stdin, process.stdout:
-        if not _collect(process, stdin.encode(), output, began + deadline_s):
-            stack = _stack_of(process.pid)
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(1.0)
-    said = output.decode(errors="replace")
-    return _ended(process.poll(), said, time.monotonic() - began, stack)
-
-
-def _ended(status: int | None, output: str, seconds: float, stack: str = "") -> Answer:
-    return {"status": status, "output": output, "seconds": seconds, "stack": stack}
 
 
 def read_file(*, path: str) -> Answer:
@@ -106,6 +79,12 @@ def read_bytes(*, path: str, offset: int, length: int) -> Answer:
     finally:
         os.close(descriptor)
     return {"hex": buffer[:count].hex()}
+
+
+def write_bytes(*, path: str, offset: int, hex: str) -> Answer:  # noqa: A002
+    """Write to the medium of a block device, past the page cache."""
+    working.write_direct(path, offset, bytes.fromhex(hex))
+    return {}
 
 
 def mark_kernel_log(*, marker: str) -> Answer:
@@ -178,6 +157,16 @@ def _serial(path: str) -> str:
     with open(path, "rb") as file:
         text = file.read()
     return text[4 if path.endswith("vpd_pg80") else 0 :].decode("ascii", "replace").strip()
+
+
+def wait_until_gone(*, path: str, deadline_s: float) -> Answer:
+    """Wait until nothing is at a path any more, such as that of a disk that was unplugged."""
+    deadline = time.monotonic() + deadline_s
+    while os.path.exists(path):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{path} is still there")
+        time.sleep(POLL_S)
+    return {}
 
 
 def drop_caches(*, nodes: list[str]) -> Answer:
@@ -271,6 +260,25 @@ def read_stamps(*, array: str, pages: list[int], deadline_s: float) -> Answer:
         return {"stamps": [], "hung": str(hung)}
 
 
+def look_at_hang() -> Answer:
+    """Return what shows where the guest hangs, by path; what does not answer says so."""
+    return {"texts": stuck.look()}
+
+
+def wait_for_text(*, path: str, pattern: str, deadline_s: float) -> Answer:
+    """Wait until a small file's text matches a regular expression; return the text that it has."""
+    deadline = time.monotonic() + deadline_s
+    while True:
+        try:
+            with open(path, encoding="utf-8", errors="replace") as file:
+                text = file.read().strip()
+        except OSError as error:
+            text = f"{path}: {error.strerror}"
+        if (found := re.search(pattern, text) is not None) or time.monotonic() > deadline:
+            return {"text": text, "found": found}
+        time.sleep(POLL_S)
+
+
 def use_memory(*, leave_mib: int) -> Answer:
     """Take memory, all but so much of what is available, from now on; return how much, in MiB."""
     return {"taken_mib": pressing.take(leave_mib)}
@@ -287,7 +295,9 @@ _recoverers: dict[str, recovering.Recoverer] = {}
 
 def _recoverer(marks: str) -> recovering.Recoverer:
     if marks not in _recoverers:
-        _recoverers[marks] = recovering.Recoverer(lambda text: mark(node=marks, text=text), run)
+        _recoverers[marks] = recovering.Recoverer(
+            lambda text: mark(node=marks, text=text), commands.run
+        )
     return _recoverers[marks]
 
 
@@ -320,61 +330,14 @@ def put_away(*, marks: str, deadline_s: float) -> Answer:
 VERBS = {
     function.__name__: function
     for function in (
-        ping, run, read_file, write_file, list_paths, read_bytes, mark_kernel_log, kernel_log,
-        load_modules, load_disk_modules, disks, loops, drop_caches, mark, workload,
-        start_load, end_load, read_stamps, use_memory, give_memory_back,
+        ping, commands.run, read_file, write_file, list_paths, read_bytes, write_bytes,
+        mark_kernel_log, kernel_log,
+        load_modules, load_disk_modules, disks, loops, wait_until_gone, drop_caches, mark, workload,
+        start_load, end_load, read_stamps, look_at_hang, wait_for_text,
+        use_memory, give_memory_back,
         recover_states, put_state, put_away,
     )
 }  # fmt: skip
-
-
-def _collect(
-    process: subprocess.Popen[bytes], stdin: bytes, output: bytearray, deadline: float
-) -> bool:
-    """Feed and drain a process until it has ended; False when the deadline came first."""
-    assert process.stdin is not None
-    assert process.stdout is not None
-    pipe = process.stdout.fileno()
-    os.set_blocking(pipe, False)
-    os.set_blocking(process.stdin.fileno(), False)
-    while True:
-        ended = process.poll() is not None
-        stdin = _feed(process.stdin, stdin)
-        chunk = b""
-        if select.select([pipe], [], [], 0 if ended else POLL_S)[0]:
-            chunk = os.read(pipe, PIPE_BYTES)
-            output += chunk
-        # What it left is in that one read; a child of its own may keep the pipe open, and talk.
-        if ended:
-            return True
-        if time.monotonic() > deadline:
-            return False
-        if not chunk:
-            time.sleep(POLL_S)
-
-
-def _feed(sink: IO[bytes], data: bytes) -> bytes:
-    """Write what the pipe takes just now, and close it behind the end; return what is left."""
-    if sink.closed:
-        return b""
-    try:
-        data = data[os.write(sink.fileno(), data) :]
-    except BlockingIOError:
-        return data
-    except BrokenPipeError:
-        data = b""
-    if not data:
-        sink.close()
-    return data
-
-
-def _stack_of(pid: int) -> str:
-    """Return where a process is in the kernel; never empty."""
-    try:
-        with open(f"/proc/{pid}/stack", encoding="ascii", errors="replace") as stack:
-            return stack.read().strip() or "not in the kernel"
-    except OSError as error:
-        return f"no stack: {error.strerror}"
 
 
 def answer(line: bytes) -> bytes:

@@ -35,9 +35,7 @@ def read_stamps(
     return found
 
 
-def _read_all(
-    array: str, pages: Sequence[int], found: list[list[list[int]] | int | None]
-) -> None:
+def _read_all(array: str, pages: Sequence[int], found: list[list[list[int]] | int | None]) -> None:
     buffer = mmap.mmap(-1, PAGE_BYTES)
     descriptor = os.open(array, os.O_RDONLY | os.O_DIRECT)
     try:
@@ -55,9 +53,7 @@ def _read_all(
 def _stamps_of(page: bytes) -> list[list[int]] | int:
     if not any(page):
         return NOTHING
-    return [
-        _stamp_of(page[at : at + SECTOR_BYTES]) for at in range(0, PAGE_BYTES, SECTOR_BYTES)
-    ]
+    return [_stamp_of(page[at : at + SECTOR_BYTES]) for at in range(0, PAGE_BYTES, SECTOR_BYTES)]
 
 
 def _stamp_of(sector: bytes) -> list[int]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from kvm_images.guest import agent
+from kvm_images.guest import agent, commands
 
 SOON_S = 0.1
 LONG_S = 20.0
@@ -38,12 +38,12 @@ def request(verb: str, number: object = 7, **arguments: object) -> bytes:
 
 
 def shell(text: str, *, deadline_s: float = LONG_S, stdin: str = "") -> dict[str, Any]:
-    return agent.run(argv=["/bin/sh", "-c", text], deadline_s=deadline_s, stdin=stdin)
+    return commands.run(argv=["/bin/sh", "-c", text], deadline_s=deadline_s, stdin=stdin)
 
 
 def python(text: str, *, deadline_s: float = LONG_S, stdin: str = "") -> dict[str, Any]:
     argv = [sys.executable, "-I", "-S", "-c", text]
-    return agent.run(argv=argv, deadline_s=deadline_s, stdin=stdin)
+    return commands.run(argv=argv, deadline_s=deadline_s, stdin=stdin)
 
 
 def is_gone(pid: int) -> bool:
@@ -122,15 +122,17 @@ def test_a_command_that_a_signal_ended_has_a_negative_status() -> None:
 
 
 def test_a_command_that_is_not_there_is_127_as_in_a_shell() -> None:
-    done = agent.run(argv=["/nonexistent/mdadm"], deadline_s=1)
+    done = commands.run(argv=["/nonexistent/mdadm"], deadline_s=1)
     assert done["status"] == 127
     assert done["output"] == "/nonexistent/mdadm: No such file or directory"
     assert ask(request("run", argv=["/nonexistent"], deadline_s=1))["ok"] is True
 
 
 def test_stdin_is_fed_and_then_ends() -> None:
-    assert agent.run(argv=["/bin/cat"], deadline_s=LONG_S, stdin="größe\n")["output"] == "größe\n"
-    assert agent.run(argv=["/bin/cat"], deadline_s=LONG_S)["output"] == ""
+    assert (
+        commands.run(argv=["/bin/cat"], deadline_s=LONG_S, stdin="größe\n")["output"] == "größe\n"
+    )
+    assert commands.run(argv=["/bin/cat"], deadline_s=LONG_S)["output"] == ""
 
 
 def test_stdin_that_nobody_reads_is_no_error() -> None:
@@ -145,7 +147,7 @@ def test_output_larger_than_a_pipe_comes_whole() -> None:
 
 def test_stdin_larger_than_a_pipe_goes_through_a_command_that_answers_at_once() -> None:
     text = "0123456789abcdef" * 20_000
-    done = agent.run(argv=["/bin/cat"], deadline_s=LONG_S, stdin=text)
+    done = commands.run(argv=["/bin/cat"], deadline_s=LONG_S, stdin=text)
     assert (done["status"], done["output"] == text) == (0, True)
 
 

@@ -27,7 +27,8 @@ OUTSIDE = ("tools", "kvm_images", "testcases", "conftest")
 FOR_IMAGES = ("harness.errors", "harness.storage", "harness.processes")
 STAND_ALONE = {
     "kvm_images.guest.agent": frozenset[str](),
-    "kvm_images.guest.working": frozenset(),  # of the agent's modules the one with harness.crash
+    "kvm_images.guest.working": frozenset(),  # of the agent's modules those with harness.crash
+    "kvm_images.guest.reading": frozenset(),
     "harness.storage.nbdkit_plugin": frozenset({"nbdkit"}),
 }
 INDEPENDENT = (

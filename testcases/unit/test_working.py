@@ -50,7 +50,7 @@ def test_writes_at_once_reach_their_places_with_their_stamps(array: int) -> None
     assert content[2 * 512 : 5 * 512] == write_content(seed=SEED, write=3, sector=2, sectors=3)
     assert not any(content[: 2 * 512] + content[5 * 512 : 8 * 512] + content[16 * 512 : 40 * 512])
     assert marks == ["completed 1..2", "completed 3..3"]
-    assert answer == {"last": 3, "failed": [], "hung": ""}
+    assert answer == {"last": 3, "failed": [], "hung": "", "done": 2}
 
 
 def test_a_flush_and_a_write_with_fua_are_marked_as_promises(array: int) -> None:
@@ -64,7 +64,7 @@ def test_a_write_that_fails_is_told_and_the_next_step_is_done(tmp_path: Path) ->
     answer, marks = work(descriptor, write((1, 0, 8), (2, 8, 8)), {"do": "flush"})
     os.close(descriptor)
     assert marks == ["failed 2: EBADF", "flushed 2"]
-    assert answer == {"last": 2, "failed": [2], "hung": ""}
+    assert answer == {"last": 2, "failed": [2], "hung": "", "done": 2}
 
 
 def test_a_step_that_is_not_known_is_refused(array: int) -> None:

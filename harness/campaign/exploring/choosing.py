@@ -11,6 +11,7 @@ from harness.campaign.exploring.oracles import Oracles
 from harness.campaign.exploring.store import SCHEMA
 from harness.campaign.exploring.subjects import Journaled, Looking, Subject, WithoutJournal
 from harness.campaign.recording import Recording
+from harness.campaign.scenarios.scenario import Scenario
 from harness.crash.strategies import (
     FEW_SUBSETS_LOG2,
     MOST_SUBSETS_LOG2,
@@ -35,6 +36,7 @@ class ExploreOptions:
     oracles: Oracles = field(default_factory=Oracles)
     lying: frozenset[str] = frozenset()  # disks whose flush does nothing
     exhaustive: int = 0  # length of the longest sequences; 0: one drawn workload
+    scenario: Scenario | None = None  # in place of a drawn workload
 
     @property
     def key(self) -> str:
@@ -43,7 +45,7 @@ class ExploreOptions:
         parts = (
             str(SCHEMA), crash.image.identity, str(crash.shape), crash.era.name, str(crash.seed),
             str(crash.steps), str(crash.jitter_us), self.strategy.value, str(self.states),
-            str(self.oracles), str(self.exhaustive), *sorted(self.lying),
+            str(self.oracles), str(self.exhaustive), repr(self.scenario), *sorted(self.lying),
         )  # fmt: skip
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 

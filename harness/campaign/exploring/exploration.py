@@ -33,6 +33,7 @@ from harness.campaign.exploring.oracles import Sampled
 from harness.campaign.exploring.recordings import (
     NamedRecording,
     drawn_recording,
+    scenario_recording,
     sequence_recordings,
 )
 from harness.campaign.exploring.state_evidence import keep_state
@@ -131,6 +132,8 @@ def recordings_of(
         return sequence_recordings(
             options.crash, options.exhaustive, folder, guests=guests, say=say
         )
+    if options.scenario is not None:
+        return iter([scenario_recording(options.crash, options.scenario, folder, say)])
     return iter([drawn_recording(options.crash, folder, say)])
 
 

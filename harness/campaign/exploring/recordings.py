@@ -6,6 +6,7 @@ Recordings are written down as they come, and read when an exploration goes on.
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,8 @@ from harness.campaign.exploring.batch import BankGuest
 from harness.campaign.exploring.guest_pool import guest_pool
 from harness.campaign.lab import Say
 from harness.campaign.recording import Recording, recording_of
+from harness.campaign.scenarios.running import ScenarioOptions, run_scenario
+from harness.campaign.scenarios.scenario import Scenario
 from harness.crash.base import contents_at_end, on_top_of
 from harness.crash.disk_kinds import Discard
 from harness.crash.pattern import Fill
@@ -28,7 +31,8 @@ from harness.crash.sequences import (
 )
 from harness.crash.trace import FLUSHED, Trace, decode, encode_event, encode_header
 from harness.crash.workload import JournalMode, Step, StopArray, Workload
-from harness.errors import GuestVanished, HarnessError
+from harness.crash.workload_json import decode_workload, encode_workload
+from harness.errors import BadInput, GuestVanished, HarnessError
 from harness.processes import temporary_folder
 from harness.storage.atomic import replacing
 from harness.storage.images import naming_full_disk
@@ -38,6 +42,7 @@ _SEQUENCES = "sequences"
 _BASE = "base.mdjtrace"
 _PLAIN_BASE = "plain-base.mdjtrace"
 _BARE = "bare.mdjtrace"
+_WORKLOAD = "workload.json"
 _HANGS = ".hangs"
 _AT_ONCE = 4  # sequences handed to a guest
 PROMISED = f"{FLUSHED}1"  # the prelude's only write
@@ -64,6 +69,37 @@ def drawn_recording(options: CrashOptions, folder: Path, say: Say) -> NamedRecor
             evidence.path(TRACE).rename(path)
     trace = decode(path.read_bytes())
     return NamedRecording(name, recording_of(workload_of(options), trace))
+
+
+def scenario_recording(
+    options: CrashOptions, scenario: Scenario, folder: Path, say: Say
+) -> NamedRecording:
+    """Record a scenario, or read what was recorded before.
+
+    Raises:
+        BadInput: it did not come to its end, or its power was cut on the way.
+    """
+    path, steps = folder / TRACE, folder / _WORKLOAD
+    if not path.exists():
+        with temporary_folder(prefix=".recording-", parent=folder) as place:
+            asked = ScenarioOptions(
+                scenario=scenario, image=options.image, era=options.era, seed=options.seed
+            )
+            run = run_scenario(asked, Evidence(place), say=say)
+        if run.recording is None:
+            why = run.verdict.reason or "its steps cut the power themselves"
+            raise BadInput(f"--scenario {scenario.name}: cannot be explored: {why}")
+        steps.write_text(json.dumps(encode_workload(run.recording.workload)))
+        write_trace(path, run.recording.trace)
+    workload = recorded_workload(scenario, options, folder)
+    return NamedRecording(scenario.name, recording_of(workload, decode(path.read_bytes())))
+
+
+def recorded_workload(scenario: Scenario | None, options: CrashOptions, folder: Path) -> Workload:
+    """Return what an exploration of one recording has recorded."""
+    if scenario is None:
+        return workload_of(options)
+    return decode_workload(json.loads((folder / _WORKLOAD).read_text()))
 
 
 def sequences_of(options: CrashOptions, length: int) -> list[OperationSequence]:

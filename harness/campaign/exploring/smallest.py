@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from harness.campaign.crash import area_of, workload_of
+from harness.campaign.crash import area_of
 from harness.campaign.evidence import verdict_document
 from harness.campaign.exploring.choosing import ExploreOptions
 from harness.campaign.exploring.recordings import (
@@ -16,6 +16,7 @@ from harness.campaign.exploring.recordings import (
     TRACE,
     bare_base,
     prelude_of,
+    recorded_workload,
     sequences_of,
     write_trace,
     written_base,
@@ -120,7 +121,7 @@ def _start(
         return Start(
             reason=reason, base=bare_base(crash, folder, say),
             before=Workload(crash.seed, (), crash.fill), mode=crash.shape.mode,
-            steps=workload_of(crash).steps,
+            steps=recorded_workload(options.scenario, crash, folder).steps,
         )  # fmt: skip
     sequence = sequences_of(crash, options.exhaustive)[recording]
     area = area_of(crash)

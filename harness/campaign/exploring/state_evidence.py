@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,8 +11,7 @@ from harness.campaign.evidence import verdict_document
 from harness.campaign.exploring.guest_pool import Judged
 from harness.campaign.exploring.state_judging import contents_after
 from harness.crash.content import DiskContent
-from harness.crash.history import BLOCK_BYTES
-from harness.storage.images import create_image, naming_full_disk, opened_image
+from harness.storage.images import write_content
 
 
 def keep_state(folder: Path, judged: Judged, sizes_bytes: Mapping[str, int]) -> None:
@@ -45,12 +43,3 @@ def keep_contents(
         (folder / kind).mkdir()
         for name, content in contents.items():
             write_content(folder / kind / f"{name}.img", content, sizes_bytes[name])
-
-
-def write_content(path: Path, content: DiskContent, size_bytes: int) -> None:
-    """Write a disk's content as a sparse image."""
-    create_image(path, size_bytes)
-    with opened_image(path, writable=True) as descriptor, naming_full_disk(path):
-        for block, data in sorted(content.blocks.items()):
-            if any(data):
-                os.pwrite(descriptor, data, block * BLOCK_BYTES)

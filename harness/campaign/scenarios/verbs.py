@@ -1,0 +1,50 @@
+"""All that a scenario's file needs: verbs, and the words that their parameters are made of."""
+
+from harness.campaign.scenarios.disturbing import (
+    CutPower,
+    DamageParity,
+    ExpectLoss,
+    ExpectUnflushedLoss,
+    GiveMemoryBack,
+    Heal,
+    Inject,
+    Reboot,
+    Unplug,
+    UseMemory,
+)
+from harness.campaign.scenarios.managing import (
+    Add,
+    Assemble,
+    Check,
+    Create,
+    Expect,
+    ExpectLog,
+    ExpectStatus,
+    Fail,
+    Mdadm,
+    Remove,
+    Set,
+    Stop,
+    Switch,
+    WaitUntilIdle,
+)
+from harness.campaign.scenarios.scenario import SMALL, WRITE_BACK, GuestKind, Oracle, Scenario, Verb
+from harness.campaign.scenarios.writing import During, FillCache, Flush, ReadBack, Write
+from harness.crash.bursts import Extent
+from harness.crash.disk_kinds import Bus, Discard
+from harness.crash.states import Loss
+from harness.crash.trace import Cache
+from harness.crash.workload import JournalMode, WriteKind
+from harness.md.shape import Shape
+from harness.recovery.layout import Level
+from harness.storage.faults import FaultKind
+
+__all__ = [
+    "SMALL", "WRITE_BACK", "Add", "Assemble", "Bus", "Cache", "Check", "Create",
+    "CutPower", "DamageParity", "Discard", "During",
+    "Expect", "ExpectLog", "ExpectLoss", "ExpectStatus", "ExpectUnflushedLoss", "Extent", "Fail",
+    "FaultKind", "FillCache", "Flush", "GiveMemoryBack", "GuestKind", "Heal", "Inject",
+    "JournalMode", "Level", "Loss", "Mdadm", "Oracle", "ReadBack", "Reboot", "Remove", "Scenario",
+    "Set", "Shape", "Stop", "Switch", "Unplug", "UseMemory", "Verb", "WaitUntilIdle", "Write",
+    "WriteKind",
+]  # fmt: skip

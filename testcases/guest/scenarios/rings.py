@@ -1,0 +1,156 @@
+"""Journals of every size: wrapped, nearly full, larger than the members, tiny."""
+
+from dataclasses import replace
+
+from harness.campaign.scenarios.verbs import (
+    SMALL,
+    WRITE_BACK,
+    Assemble,
+    Check,
+    CutPower,
+    Extent,
+    FillCache,
+    Flush,
+    Loss,
+    ReadBack,
+    Scenario,
+    Set,
+    Stop,
+    Write,
+)
+
+KIB = 1024
+ROOM = Set("stripe_cache_size", "8192")
+
+SCENARIOS = (
+    Scenario(
+        claim="a journal that wraps many times keeps everything",
+        needs=replace(SMALL, journal_bytes=256 * KIB),
+        steps=(
+            Write(bursts=60, extent=Extent.ROW),
+            Flush(),
+            Write(bursts=60),
+            Flush(),
+            ReadBack(),
+            Stop(),
+            Assemble(),
+            ReadBack(),
+            Check(),
+        ),
+    ),
+    Scenario(
+        claim="a journal that has wrapped is recovered",
+        needs=replace(SMALL, journal_bytes=256 * KIB),
+        steps=(
+            Write(bursts=40, extent=Extent.ROW),
+            Flush(),
+            Write(bursts=7),
+            CutPower(),
+            Assemble(),
+            ReadBack(),
+            Check(),
+        ),
+        quick=True,
+    ),
+    Scenario(
+        claim="a write back journal that is nearly full is recovered",
+        needs=WRITE_BACK,
+        steps=(ROOM, FillCache(share=0.9), Flush(), CutPower(), Assemble(), ReadBack(), Check()),
+    ),
+    Scenario(
+        claim="a write back journal that is nearly full takes more",
+        needs=WRITE_BACK,
+        steps=(
+            ROOM,
+            FillCache(share=0.9),
+            FillCache(share=0.9),
+            FillCache(share=0.9),
+            Flush(),
+            ReadBack(),
+            Check(),
+        ),
+    ),
+    Scenario(
+        claim="a journal larger than a member is recovered",
+        needs=replace(SMALL, journal_bytes=32 * KIB * KIB),
+        steps=(
+            Write(bursts=40, extent=Extent.ROW),
+            Flush(),
+            Write(bursts=10),
+            Flush(),
+            CutPower(),
+            Assemble(),
+            ReadBack(),
+            Check(),
+            Write(),
+            Flush(),
+        ),
+    ),
+    Scenario(
+        claim="a small write back journal is written to by many at once",
+        needs=replace(WRITE_BACK, journal_bytes=512 * KIB),
+        steps=(Write(bursts=40, at_once=16, extent=Extent.BLOCK), Flush(), ReadBack(), Check()),
+    ),
+    Scenario(
+        claim="stripe after stripe is taken out of the log while it is written",
+        needs=replace(WRITE_BACK, journal_bytes=512 * KIB),
+        steps=(
+            Write(bursts=80, extent=Extent.BLOCK),
+            ReadBack(),
+            Write(bursts=80, extent=Extent.BLOCK),
+            ReadBack(),
+            Flush(),
+            Stop(),
+            Assemble(),
+            ReadBack(),
+        ),
+    ),
+    Scenario(
+        claim="power cut after power cut loses nothing that was flushed",
+        steps=(
+            Write(),
+            Flush(),
+            Write(),
+            CutPower(),
+            Assemble(),
+            Write(),
+            Flush(),
+            Write(),
+            CutPower(loss=Loss.RANDOM),
+            Assemble(),
+            Write(),
+            Flush(),
+            CutPower(loss=Loss.NONE),
+            Assemble(),
+            ReadBack(),
+            Check(),
+        ),
+    ),
+    Scenario(
+        claim="a power cut right behind an assembly loses nothing",
+        steps=(
+            Write(),
+            Flush(),
+            Write(),
+            CutPower(),
+            Assemble(),
+            CutPower(),
+            Assemble(),
+            ReadBack(),
+            Check(),
+        ),
+    ),
+    Scenario(
+        claim="a power cut under load loses nothing that was flushed",
+        needs=WRITE_BACK,
+        steps=(
+            Write(bursts=30),
+            Flush(),
+            Write(bursts=30),
+            CutPower(loss=Loss.RANDOM),
+            Assemble(),
+            ReadBack(),
+            Check(),
+        ),
+    ),
+)

@@ -1,0 +1,194 @@
+"""`tools/mdjournal scenarios`: the stories of testcases/guest, on one kernel or a grid of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.campaign.exploring.alone import alone_in
+from harness.campaign.scenarios.campaign import (
+    Job,
+    Kernel,
+    jobs_of,
+    run_jobs,
+    run_key,
+    with_shape,
+)
+from harness.campaign.scenarios.results import Result, opened_results
+from harness.campaign.scenarios.scenario import GuestKind, Scenario, read_scenarios
+from harness.errors import EXIT_AGREES, EXIT_DIFFERS, EXIT_LOST, BadInput
+from harness.storage.directories import results_root
+from harness.verdict.verdict import Outcome
+from tools.guest_options import era_of, find_kernel, guest_image
+from tools.progress import Say, progress
+from tools.scenario_grid import document_of, grid_lines
+from tools.shape_options import changed_fields, shape_options
+
+FOLDER = Path(__file__).resolve().parent.parent / "testcases/guest/scenarios"
+TEMPLATE = Path(__file__).with_name("scenario_template.py.txt")
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+@click.group()
+def scenarios() -> None:
+    """List and run the stories of testcases/guest, and begin a new one."""
+
+
+@scenarios.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def list_scenarios(*, as_json: bool) -> None:
+    """Print each scenario's claim and its steps, a line each."""
+    every = read_scenarios(FOLDER)
+    if as_json:
+        rows = [
+            {"name": s.name, "claim": s.claim, "guest": s.guest.value, "shape": str(s.needs),
+             "steps": s.sequence, "quick": s.quick, "why": s.why}
+            for s in every
+        ]  # fmt: skip
+        click.echo(json.dumps({"schema": 1, "scenarios": rows}, indent=1))
+        return
+    width = max((len(s.name) for s in every), default=0)
+    for scenario in every:
+        click.echo(f"{scenario.name:<{width}}  {scenario.guest.value}  {scenario.sequence}")
+    sequences = {scenario.sequence for scenario in every}
+    click.echo(f"{len(every)} scenarios, {len(sequences)} sequences of steps", err=True)
+
+
+@scenarios.command("new")
+@click.argument("name")
+def new_scenario(*, name: str) -> None:
+    """Write a template with the steps explained: testcases/guest/scenarios/NAME.py."""
+    stem = name.replace("-", "_").removesuffix(".py")
+    if not _NAME.fullmatch(stem):
+        raise BadInput(f"{name}: no name of a Python file; take letters, digits and dashes")
+    target = FOLDER / f"{stem}.py"
+    text = TEMPLATE.read_text().replace("A-CLAIM", stem.replace("_", " "))
+    text = text.replace("A-NAME", stem.replace("_", "-"))
+    try:
+        with target.open("x") as file:
+            file.write(text)
+    except FileExistsError:
+        raise BadInput(f"{target}: is there already; take another name") from None
+    claim = stem.replace("_", "-")
+    click.echo(f"{target}\nnext: tools/mdjournal scenarios run {claim}")
+
+
+@scenarios.command("run")
+@click.argument("names", nargs=-1)
+@click.option("--all", "every", is_flag=True, help="All of them. Default: a quick selection.")
+@click.option(
+    "--kernel", "kernels", multiple=True, default=("6.1",), show_default=True,
+    help="A name from `mdjournal kernels list`; repeatable.",
+)  # fmt: skip
+@click.option(
+    "--guest", type=click.Choice([kind.value for kind in GuestKind]),
+    help="Only those that run in this kind of guest.",
+)  # fmt: skip
+@click.option(
+    "--repeat", "repeats", type=click.IntRange(1), default=1, show_default=True,
+    help="Run each so often, with other seeds.",
+)  # fmt: skip
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=1, show_default=True)
+@click.option("--guests", type=click.IntRange(1, 64), default=2, show_default=True,
+              help="How many guests at once.")  # fmt: skip
+@click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto",
+              show_default=True)  # fmt: skip
+@click.option("--strict", is_flag=True, help="Exit 1 for a known issue as well.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@shape_options()
+def run_scenarios(
+    *,
+    names: tuple[str, ...],
+    every: bool,
+    kernels: tuple[str, ...],
+    guest: str | None,
+    repeats: int,
+    seed: int,
+    guests: int,
+    accel: str,
+    strict: bool,
+    as_json: bool,
+    **shape_given: Any,
+) -> int:
+    """Run scenarios to their ends, by name or a selection, and print a grid of their verdicts.
+
+    An option of the array's shape, where one is given, takes the place of what a scenario asks for.
+    What has ended is written down: interrupted, the same command goes on.
+
+    Exit status: 0 all agree, 1 some differ, 2 misuse, 3 a guest was lost, 130 interrupted.
+    """
+    chosen = [
+        with_shape(scenario, changed_fields(**shape_given))
+        for scenario in _chosen(names, every=every, guest=guest)
+    ]
+    root = results_root() / "scenarios"
+    with progress("scenarios") as say:
+        grid = [_kernel(name, accel, say) for name in kernels]
+        jobs = jobs_of(chosen, grid, repeats=repeats, seed=seed)
+        with alone_in(root), opened_results(root / "results.sqlite") as store:
+            run = store.begin(run_key(jobs))
+            results = []
+            for result in run_jobs(jobs, store, run, root, guests=guests, say=say):
+                results.append(result)
+                say(_line_of(result, len(results), len(jobs)))
+            store.finish(run)
+    if as_json:
+        click.echo(json.dumps(document_of(results), indent=1))
+    else:
+        for line in grid_lines(results, [s.name for s in chosen], list(kernels), repeats):
+            click.echo(line)
+    return _exit_status(results, strict=strict)
+
+
+def find_scenario(name: str) -> Scenario:
+    """Return the scenario of a name.
+
+    Raises:
+        BadInput: there is none.
+    """
+    found = next((each for each in read_scenarios(FOLDER) if each.name == name), None)
+    if found is None:
+        raise BadInput(f"no scenario is called {name}; `mdjournal scenarios list` shows them")
+    return found
+
+
+def _chosen(names: Sequence[str], *, every: bool, guest: str | None) -> list[Scenario]:
+    if names and every:
+        raise BadInput("--all: means nothing beside names of scenarios")
+    if names:
+        chosen = [find_scenario(name) for name in names]
+    else:
+        all_of_them = every or guest is not None
+        chosen = [each for each in read_scenarios(FOLDER) if all_of_them or each.quick]
+    if guest is not None:
+        chosen = [each for each in chosen if each.guest.value == guest]
+    if not chosen:
+        raise BadInput(f"--guest {guest}: no such scenario is chosen")
+    return chosen
+
+
+def _kernel(name: str, accel: str, say: Say) -> Kernel:
+    kernel = find_kernel(name, None, (), say=say)
+    return Kernel(name, guest_image(kernel, accel, say=say), era_of(kernel))
+
+
+def _line_of(result: Result, number: int, count: int) -> str:
+    why = f": {result.reason}" if result.reason else ""
+    return f"{number} of {count}: {result.scenario} on {result.kernel}: {result.outcome.value}{why}"
+
+
+def _exit_status(results: Sequence[Result], *, strict: bool) -> int:
+    outcomes = {result.outcome for result in results}
+    if Outcome.HARNESS_FAILED in outcomes:
+        return EXIT_LOST
+    if Outcome.DIFFERS in outcomes or (strict and Outcome.KNOWN in outcomes):
+        return EXIT_DIFFERS
+    return EXIT_AGREES
+
+
+__all__ = ["FOLDER", "Job", "find_scenario", "scenarios"]
