@@ -73,7 +73,7 @@ def run_scenario(options: ScenarioOptions, evidence: Evidence, *, say: Say) -> S
     )
     with rig_on(place) as rig:
         stage = Stage(rig, scenario.needs, options.seed)
-        trouble = _do_steps(scenario, stage, evidence, say)
+        trouble = _do_steps(scenario, stage, evidence)
         judgements = [*stage.judgements]
         if not trouble:
             trouble = _end(scenario, stage, evidence)
@@ -102,12 +102,11 @@ class _Trouble:
     guest_is_lost: bool = False
 
 
-def _do_steps(scenario: Scenario, stage: Stage, evidence: Evidence, say: Say) -> _Trouble | None:
+def _do_steps(scenario: Scenario, stage: Stage, evidence: Evidence) -> _Trouble | None:
     steps = scenario.steps
     if not any(isinstance(step, Create) for step in steps):
         steps = (Create(), *steps)
     for number, step in enumerate(steps, start=1):
-        say(f"{scenario.name}: {step.words} ({number} of {len(steps)})")
         try:
             with stage.timed():
                 step.do(stage)

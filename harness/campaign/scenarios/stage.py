@@ -147,6 +147,8 @@ class Stage:
             "end_load", deadline_s=STEP_DEADLINE_S, answer_within_s=2 * STEP_DEADLINE_S
         )
         steps, self._under_load = self._under_load[: done["done"]], ()
+        if done["done"]:
+            self._last = done["last"]  # numbers that were not used are given out again
         self._written(steps, done, may_fail=may_fail)
         return sum(isinstance(step, WriteStep) for step in steps)
 
