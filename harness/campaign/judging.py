@@ -246,7 +246,6 @@ def logged_array(
         return members[slot].cleared(block_of(stripe), before=event)
 
     traced = TracedLog(recorded.trace, traced_array(array, recorded.trace))
-    unlogged = list(unlogged_pages(traced, first=0, last=recorded.cut - 1))
 
     def page(meta: LoggedMeta, position: LogSector, checksum: int) -> bytes | None:
         pages = logged.page(position, near=meta.issued)
@@ -268,7 +267,7 @@ def logged_array(
             if issue.sequence < recorded.cut
             for _ in traced.member_pages(issue)
         ),
-        unlogged=tuple(page for page, reason in unlogged if not reason),
+        unlogged=tuple(unlogged_pages(traced, first=0, last=recorded.cut - 1)),
         page=page,
         content_at=content_at,
         cleared_at=cleared_at,

@@ -26,10 +26,21 @@ class KnownIssues:
         return with_known_issues(verdict, self.issues)
 
 
-def known_issues_of(kernel_version: str, shape: Shape, path: Path = KNOWN_ISSUES) -> KnownIssues:
-    """Return what is listed for a kernel, by its version or that of its package, and a shape."""
+def known_issues_of(
+    kernel_version: str, shape: Shape, path: Path = KNOWN_ISSUES, *, scenario: str = ""
+) -> KnownIssues:
+    """Return what is listed for a kernel, by its version or that of its package, a shape, and,
+    where one is run, a scenario.
+    """
     version, facts = parse_version(kernel_version), shape_facts(shape)
-    return KnownIssues(tuple(i for i in read_known_issues(path) if i.concerns(version, facts)))
+    return KnownIssues(
+        tuple(
+            issue
+            for issue in read_known_issues(path)
+            if issue.concerns(version, facts)
+            and (not issue.scenarios or scenario in issue.scenarios)
+        )
+    )
 
 
 def shape_facts(shape: Shape) -> dict[str, str]:
@@ -58,6 +69,7 @@ def read_known_issues(path: Path = KNOWN_ISSUES) -> tuple[KnownIssue, ...]:
             expected=issue["expected"],
             reason=issue["reason"].strip(),
             reference=issue.get("reference", ""),
+            scenarios=tuple(issue.get("scenarios", ())),
         )
         for issue in document["issue"]
     )

@@ -33,6 +33,7 @@ _LOGICAL_BLOCK_SIZE = struct.Struct("<I")  # byte 224, kernels above 6.18; paddi
 _ROLES_AT = 256
 _UNION_AT = 152  # recovery_offset of a member, journal_tail of a journal
 _CSUM_AT = 216
+_DEVICE_NUMBER_AT = 160
 
 
 class Feature(enum.IntFlag):
@@ -233,13 +234,17 @@ def stored_journal_tail(raw: bytes) -> LogSector:
     return LogSector(int.from_bytes(raw[_UNION_AT : _UNION_AT + 8], "little"))
 
 
-def stored_slots(raw: bytes) -> frozenset[int]:
-    """Return the slots that a superblock has a device for; of no superblock none."""
+def stored_roles(raw: bytes) -> tuple[int, ...]:
+    """Return the role of each device number in a superblock; of no superblock none."""
     if not has_superblock_magic(raw) or len(raw) < _ROLES_AT:
-        return frozenset()
+        return ()
     count = min(_STATE.unpack_from(raw, 192)[4], (len(raw) - _ROLES_AT) // 2)
-    roles = struct.unpack_from(f"<{count}H", raw, _ROLES_AT)
-    return frozenset(role for role in roles if role <= ROLE_MAX_SLOT)
+    return struct.unpack_from(f"<{count}H", raw, _ROLES_AT)
+
+
+def stored_device_number(raw: bytes) -> int:
+    """Return the number that a superblock has for its own device, whatever else is wrong in it."""
+    return int.from_bytes(raw[_DEVICE_NUMBER_AT : _DEVICE_NUMBER_AT + 4], "little")
 
 
 def has_good_checksum(raw: bytes) -> bool:

@@ -6,11 +6,15 @@ read (format document, 3.1). Which of them a write is shows in the trace: a memb
 rebuilt says so in its superblock, and so does an array that is not in sync; repair and rewriting
 put there what the other members make up for, or what is there already, in a stripe whose newest
 record has its parity as well.
+
+A write for a request that finds its stripe in the middle of a sync is not logged either
+(`r5l_write_stripe`, STRIPE_SYNCING). Nothing makes that right; it is told apart as a finding.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from harness.crash.history import BLOCK_BYTES
 from harness.crash.trace import Issue, Operation
@@ -22,7 +26,7 @@ from harness.ondisk.superblock import (
     Superblock,
     parse_superblock,
 )
-from harness.ondisk.units import BLOCK_SECTORS, SECTOR_BYTES, DeviceSector
+from harness.ondisk.units import BLOCK_SECTORS, SECTOR_BYTES, DeviceSector, StripeSector
 from harness.recovery.reconstruct import Unrecoverable, recover
 from harness.verdict.traced_log import MemberPage, TracedLog
 
@@ -72,6 +76,14 @@ class Bypassing:
             return "resync"
         return "repair" if self._parity_is_logged(page) else None
 
+    def is_syncing(self, stripe: StripeSector) -> bool:
+        """Whether a resync or a rebuild has a stripe still to come, by the newest superblocks."""
+        return any(
+            stripe >= superblock.resync_offset
+            or (superblock.recovery_offset is not None and stripe >= superblock.recovery_offset)
+            for superblock in self._superblocks.values()
+        )
+
     def _parity_is_logged(self, page: MemberPage) -> bool:
         """Whether no record of the stripe's data so far is newer than its parity's."""
         row = self._geometry.row_at(page.stripe)
@@ -108,9 +120,18 @@ class Bypassing:
             return
 
 
-def unlogged_pages(log: TracedLog, *, first: int, last: int) -> Iterator[tuple[MemberPage, str]]:
+@dataclass(frozen=True, slots=True)
+class UnloggedPage:
+    """A page of a member that was written without a record of that content in the log."""
+
+    page: MemberPage
+    reason: str  # why that is right; empty: it is the driver's own write
+    is_syncing: bool  # a resync or a rebuild had yet to come by the stripe
+
+
+def unlogged_pages(log: TracedLog, *, first: int, last: int) -> Iterator[UnloggedPage]:
     """Yield each page of a member that has no record with its content, from event *first* to
-    *last*; with it why that is right, or an empty text.
+    *last*.
     """
     bypassing = Bypassing(log)
     for issue in log.writes():
@@ -119,5 +140,6 @@ def unlogged_pages(log: TracedLog, *, first: int, last: int) -> Iterator[tuple[M
         for page in log.member_pages(issue):
             key = (page.stripe, page.slot)
             if issue.sequence >= first and log.record_with(key, page.checksum) is None:
-                yield page, bypassing.reason(page) or ""
+                reason = bypassing.reason(page) or ""
+                yield UnloggedPage(page, reason, bypassing.is_syncing(page.stripe))
         bypassing.take(issue)

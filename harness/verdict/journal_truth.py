@@ -27,7 +27,7 @@ from harness.recovery.geometry import Geometry
 from harness.recovery.log import Ring, ScannedMeta
 from harness.recovery.parity import q_syndrome, xor_pages
 from harness.recovery.plan import RecoveryPlan
-from harness.verdict.traced_log import MemberPage
+from harness.verdict.bypassing import UnloggedPage
 from harness.verdict.verdict import Finding, Judgement
 
 ORACLE = "journal truth"
@@ -51,7 +51,7 @@ class LoggedArray:
     numbered: Sequence[LoggedMeta]
     strays: Sequence[Stray]  # blocks written to the log that no meta block explains
     written_pages: int  # of the members' data areas, up to the cut
-    unlogged: Sequence[MemberPage]  # of them, those without a record that they should have
+    unlogged: Sequence[UnloggedPage]  # of them, those without a record
     page: LoggedPage
     content_at: ContentAt
     # When a member's page was last discarded before an event; 0: never.
@@ -212,16 +212,19 @@ def _may_be_zeroes(workload: Workload) -> Iterator[int]:
                 yield sector
 
 
-def _unlogged(bare: Sequence[MemberPage]) -> list[Finding]:
+def _unlogged(unlogged: Sequence[UnloggedPage]) -> list[Finding]:
     """Object to writes of members that have no record: the driver logs before it writes."""
-    if not bare:
-        return []
-    first = bare[0]
-    what = (
-        f"member {first.slot}, sector {first.stripe} of its data area, was written at event"
-        f" {first.issued} without a record of that page in the log"
-    )
-    return [Finding(ORACLE, what, (f"{len(bare)} such writes up to the cut",))]
+    findings = []
+    for syncing in (False, True):
+        bare = [each.page for each in unlogged if not each.reason and each.is_syncing == syncing]
+        if bare:
+            what = (
+                f"member {bare[0].slot}, sector {bare[0].stripe} of its data area, was written at"
+                f" event {bare[0].issued} without a record of that page in the log"
+            )
+            more = f"{len(bare)} such writes up to the cut"
+            findings.append(Finding(ORACLE, what, (more,), {"being_synced": int(syncing)}))
+    return findings
 
 
 def _stray_finding(strays: Sequence[Stray]) -> Finding:

@@ -37,6 +37,7 @@ class KnownIssue:
     expected: Mapping[str, str]  # of a shape in which exploring is to show it: see `is_expected`
     reason: str
     reference: str = ""  # a public one, where there is one
+    scenarios: tuple[str, ...] = ()  # only these can show it; none named: whatever runs
 
     def explains(self, finding: Finding) -> bool:
         """Whether *finding* is this issue and nothing else."""

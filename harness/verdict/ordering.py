@@ -72,6 +72,7 @@ class _Judge:
         self._on_member: dict[tuple[Page, int], list[_MemberWrite]] = {}
         # Of a discard the log has a record, and the members a trim: anything may be there then.
         self._trimmed: dict[Page, list[_MemberWrite]] = {}
+        self._past_the_log: set[Page] = set()  # written in the middle of a sync, without a record
         self.bypassed: Counter[str] = Counter()
         self.member_pages = 0
         self.tails = 0
@@ -106,8 +107,11 @@ class _Judge:
         if best is None:
             if reason := bypassing.reason(page):
                 self.bypassed[reason] += 1
-            else:
-                yield Finding(ORACLE, f"{here}, and no record in the log has that page")
+                return
+            facts = {"being_synced": int(bypassing.is_syncing(page.stripe))}
+            if facts["being_synced"]:
+                self._past_the_log.add((page.stripe, page.slot))
+            yield Finding(ORACLE, f"{here}, and no record in the log has that page", (), facts)
             return
         self.member_pages += 1
         if best.durable > page.issued:
@@ -204,7 +208,8 @@ class _Judge:
                         f"event {sequence} says that write {write.number} is flushed, and array"
                         f" sector {sector} of it is in no record that is durable by then"
                     )
-                    yield Finding(ORACLE, what)
+                    past = int(self.log.place(ArraySector(sector)) in self._past_the_log)
+                    yield Finding(ORACLE, what, (), {"being_synced": past})
             done = max(done, number)
 
     def _not_logged(self, write: Write, at: int) -> int | None:

@@ -22,7 +22,12 @@ from harness.ondisk.log import (
     parse_meta_block,
     placed_payloads,
 )
-from harness.ondisk.superblock import SUPERBLOCK_BYTES, stored_journal_tail, stored_slots
+from harness.ondisk.superblock import (
+    SUPERBLOCK_BYTES,
+    stored_device_number,
+    stored_journal_tail,
+    stored_roles,
+)
 from harness.ondisk.units import BLOCK_SECTORS, SECTOR_BYTES, ArraySector, LogSector, StripeSector
 from harness.recovery.geometry import Geometry
 from harness.recovery.places import Places
@@ -179,18 +184,27 @@ class TracedLog:
         return place.sector, place.device
 
     def _find_gone(self) -> dict[int, int]:
-        """Return the first event that writes a superblock without a slot's device, by slot."""
+        """Return the first event that writes a superblock in which a slot is no longer that of the
+        device that had it, by slot: it has failed, or another one has taken its place.
+        """
         at = self.array.superblock_at * SECTOR_BYTES
-        slots = set(range(self.array.geometry.raid_disks))
-        gone = dict.fromkeys(slots - set(self.array.members.values()), 0)
-        seen: set[int] = set()
+        gone = dict.fromkeys(
+            set(range(self.array.geometry.raid_disks)) - set(self.array.members.values()), 0
+        )
+        numbers: dict[int, int] = {}  # slot -> its device's
         for issue in self.writes():
             if issue.offset != at or issue.operation is not Operation.WRITE:
                 continue
-            active = stored_slots(issue.payload)
-            seen |= active
-            for slot in seen - active - gone.keys():
-                gone[slot] = issue.sequence
+            roles = dict(enumerate(stored_roles(issue.payload)))
+            number = stored_device_number(issue.payload)
+            slot = self.array.members.get(issue.disk)
+            if slot is not None and roles.get(number) == slot:
+                numbers.setdefault(slot, number)
+            if not roles:
+                continue
+            for slot, number in numbers.items():
+                if roles.get(number) != slot:
+                    gone.setdefault(slot, issue.sequence)
         return gone
 
     def _find_records(self) -> list[Record]:

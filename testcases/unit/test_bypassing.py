@@ -52,7 +52,7 @@ def written(driver: Driver) -> tuple[bytes, bytes]:
 
 def reasons(driver: Driver, *, first: int = 0) -> list[str]:
     log = TracedLog(driver.trace, ARRAY)
-    return [reason for _, reason in unlogged_pages(log, first=first, last=NEVER)]
+    return [each.reason for each in unlogged_pages(log, first=first, last=NEVER)]
 
 
 def test_what_has_a_record_is_not_asked_about() -> None:

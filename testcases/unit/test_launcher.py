@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import ast
-import importlib.util
 import os
 import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -20,7 +16,6 @@ from harness.errors import Unavailable
 from tools.launch import debian, environment, pip, processes, start
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-LAUNCHER = ROOT / "tools/mdjournal"
 
 FAILING_APT = """\
 #!/bin/sh
@@ -289,6 +284,11 @@ def test_misleading_pip_variables_are_kept_from_pip(
     assert "/elsewhere" not in (tmp_path / "variables").read_text()
 
 
+def obey_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # nohup, a shell's "&"
+        signal.signal(number, signal.SIG_DFL)
+
+
 def spawn(lock_file: Path, command: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", CHILD, str(lock_file), command],
@@ -296,8 +296,7 @@ def spawn(lock_file: Path, command: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # A shell's background job, and all below it, would ignore Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=obey_signals,
     )
 
 
@@ -363,37 +362,3 @@ def test_an_unusable_cache_is_one_message(
     assert start.start(ROOT, ["--version"]) == 2
     said = capsys.readouterr().err
     assert re.fullmatch(rf"mdjournal: {tmp_path}/file/\S+: Not a directory\n", said)
-
-
-# The file itself
-
-
-def load_launcher() -> ModuleType:
-    loader = SourceFileLoader("launcher", str(LAUNCHER))
-    specification = importlib.util.spec_from_loader("launcher", loader)
-    assert specification is not None
-    module = importlib.util.module_from_spec(specification)
-    loader.exec_module(module)
-    return module
-
-
-def test_an_old_python_is_told_so(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    launcher = load_launcher()
-    monkeypatch.setattr(sys, "version_info", (3, 9, 2, "final", 0))
-    assert launcher.main() == 2
-    said = capsys.readouterr().err
-    assert said == f"mdjournal: needs python3 3.11 or newer; {sys.executable} is 3.9.2\n"
-
-
-def test_an_old_python_can_read_the_launcher() -> None:
-    ast.parse(LAUNCHER.read_text(), feature_version=(3, 6))
-
-
-def test_the_launcher_needs_the_standard_library_alone() -> None:
-    modules = [f"tools.launch.{path.stem}" for path in (ROOT / "tools/launch").glob("[a-z]*.py")]
-    assert len(modules) >= 5
-    program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {', '.join(modules)}"
-    # -I -S: nothing that was installed can be seen.
-    subprocess.run([sys.executable, "-I", "-S", "-B", "-c", program], check=True)

@@ -192,7 +192,7 @@ def entries() -> list[dict[str, object]]:
 
 @pytest.mark.parametrize("entry", entries(), ids=lambda entry: str(entry["name"]))
 def test_every_listed_issue_has_all_keys_and_a_reason(entry: dict[str, object]) -> None:
-    assert set(entry) - {"reference", "shape"} == KEYS
+    assert set(entry) - {"reference", "shape", "scenarios"} == KEYS
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)+", str(entry["name"])), "ids are words"
     assert len(str(entry["reason"]).split()) >= 20, "a reason says what was found out"
     assert isinstance(entry["facts"], dict)
@@ -215,7 +215,12 @@ def test_no_listed_issue_is_so_wide_that_it_explains_any_sentence(entry: dict[st
 def test_every_listed_issue_is_of_an_oracle_that_exists(entry: dict[str, object]) -> None:
     folder = Path(__file__).resolve().parents[2] / "harness"
     texts = [
-        path.read_text() for path in (folder / "campaign/judging.py", *folder.glob("verdict/*.py"))
+        path.read_text()
+        for path in (
+            folder / "campaign/judging.py",
+            *folder.glob("campaign/scenarios/*.py"),
+            *folder.glob("verdict/*.py"),
+        )
     ]
     assert any(f'"{entry["oracle"]}"' in text for text in texts)
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from harness.campaign.judging import Recorded, logged_array, traced_array
 from harness.campaign.recording import Recording
-from harness.crash.trace import Mark, Trace
+from harness.crash.trace import Completion, Event, Mark, Operation, Trace
 from harness.crash.walk import walk
 from harness.md.shape import JOURNAL_NAME
+from harness.ondisk.superblock import ROLE_JOURNAL, stored_device_number, stored_roles
+from harness.ondisk.units import SECTOR_BYTES
 from harness.recovery.members import Array, put_together
 from harness.verdict.durability import JOURNAL_FAILED
 from harness.verdict.journal_truth import judge_logged
 from harness.verdict.ordering import judge_ordering
-from harness.verdict.predicted_state import superblocks_of
+from harness.verdict.predicted_state import SUPERBLOCK_AT, superblocks_of
 from harness.verdict.verdict import Verdict, verdict_of
 
 
@@ -33,11 +35,44 @@ def judge_trace(recording: Recording) -> Verdict:
 
 
 def last_with_journal(recording: Recording) -> int:
-    """Return the workload's last event, or the one before which the journal is made to fail."""
+    """Return the workload's last event, or the one with which the array loses its journal.
+
+    It is made to fail (a mark), or fails a write or a flush, upon which md gives it up, or the
+    superblocks know of none any more, or of another one. What md then does with stripes whose
+    records it could not write is between it and the writers, who get errors.
+    """
+    watch = _JournalWatch([disk.name for disk in recording.trace.disks].index(JOURNAL_NAME))
     for event in recording.trace.events:
-        if isinstance(event, Mark) and event.text == JOURNAL_FAILED:
+        if event.sequence > recording.last_event:
+            break
+        if watch.is_lost_with(event):
             return event.sequence
     return recording.last_event
+
+
+class _JournalWatch:
+    """Sees the events of a trace in order, and the one with which the array loses its journal."""
+
+    def __init__(self, journal: int) -> None:
+        self._journal = journal
+        self._asked: set[int] = set()  # its writes and flushes
+        self._had_one = False
+
+    def is_lost_with(self, event: Event) -> bool:
+        if isinstance(event, Mark):
+            return event.text == JOURNAL_FAILED
+        if isinstance(event, Completion):
+            return bool(event.error) and event.request in self._asked
+        if event.disk == self._journal and event.operation in (Operation.WRITE, Operation.FLUSH):
+            self._asked.add(event.request)
+        if event.offset != SUPERBLOCK_AT * SECTOR_BYTES or not event.payload:
+            return False
+        roles = dict(enumerate(stored_roles(event.payload)))
+        own_role = roles.get(stored_device_number(event.payload))
+        has_one = ROLE_JOURNAL in roles.values()
+        is_lost = self._had_one and not has_one
+        self._had_one |= has_one
+        return is_lost or (own_role == ROLE_JOURNAL and event.disk != self._journal)
 
 
 def array_at(trace: Trace, event: int) -> Array:

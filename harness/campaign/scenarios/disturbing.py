@@ -8,9 +8,10 @@ from typing import ClassVar
 from harness.campaign.scenarios.scenario import Verb
 from harness.campaign.scenarios.stage import Stage
 from harness.crash.states import Loss
-from harness.md.shape import MEMBER_OFFSET_SECTORS, member_name
+from harness.md.shape import JOURNAL_NAME, MEMBER_OFFSET_SECTORS, member_name
 from harness.ondisk.units import BLOCK_BYTES, BLOCK_SECTORS, SECTOR_BYTES, ArraySector
 from harness.storage.faults import HEAL, Fault, FaultKind, encode_fault
+from harness.verdict.durability import JOURNAL_FAILED
 
 _DAMAGE = b"damaged " * (BLOCK_BYTES // 8)
 
@@ -87,6 +88,8 @@ class Unplug(Verb):
 
     def do(self, stage: Stage) -> None:
         """Take it out."""
+        if self.disk == JOURNAL_NAME:
+            stage.mark(JOURNAL_FAILED)
         stage.rig.unplug(self.disk)
 
 

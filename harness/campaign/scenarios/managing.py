@@ -9,7 +9,7 @@ from typing import ClassVar
 from harness.campaign.crash import array_uuid
 from harness.campaign.recording import WORKLOAD_BEGINS
 from harness.campaign.scenarios.scenario import Verb
-from harness.campaign.scenarios.stage import Stage
+from harness.campaign.scenarios.stage import Stage, StoryEnds
 from harness.crash.workload import JournalMode, SwitchMode
 from harness.errors import CommandFailed
 from harness.md import array as md
@@ -87,6 +87,7 @@ class Assemble(Verb):
     without: tuple[str, ...] = ()  # disks that are not given
     options: str = ""  # of mdadm
     refused: str = ""  # it must not start, and mdadm says what this regular expression matches
+    or_ends: bool = False  # a refusal is right as well, and the end of the story
     says: str = ""  # what the kernel's log must say
 
     def do(self, stage: Stage) -> None:
@@ -103,6 +104,8 @@ class Assemble(Verb):
             stage.require(result.status != 0 and said, what, *result.output.splitlines())
             stage.run([md.MDADM, "--stop", md.ARRAY])  # what mdadm put together, not started
             return
+        if self.or_ends and result.status != 0:
+            raise StoryEnds
         what = f"{given} is assembled{how}"
         stage.require(result.status == 0, what, *result.output.splitlines())
         if result.status != 0:

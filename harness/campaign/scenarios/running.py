@@ -16,7 +16,7 @@ from harness.campaign.recording import WORKLOAD_BEGINS, WORKLOAD_ENDS, Recording
 from harness.campaign.scenarios.managing import Create, Stop
 from harness.campaign.scenarios.rig import Place, Rig, rig_on
 from harness.campaign.scenarios.scenario import Oracle, Scenario
-from harness.campaign.scenarios.stage import Stage, blocked_tasks
+from harness.campaign.scenarios.stage import Stage, StoryEnds, blocked_tasks
 from harness.crash.base import contents_at_end
 from harness.crash.content import DiskContent
 from harness.errors import (
@@ -88,7 +88,7 @@ def run_scenario(options: ScenarioOptions, evidence: Evidence, *, say: Say) -> S
             recording = _recording(stage, rig)
             judgements += _judge_disks(options, stage, rig, recording)
         verdict = verdict_of(tuple(judgements))
-    issues = known_issues_of(options.image.kernel_version, scenario.needs)
+    issues = known_issues_of(options.image.kernel_version, scenario.needs, scenario=scenario.name)
     return ScenarioRun(issues.apply(verdict), recording, stage.longest_step_s)
 
 
@@ -110,6 +110,8 @@ def _do_steps(scenario: Scenario, stage: Stage, evidence: Evidence) -> _Trouble 
         try:
             with stage.timed():
                 step.do(stage)
+        except StoryEnds:
+            break
         except (GuestLost, StepHangs, CommandFailed) as error:
             return _trouble(stage, error, f"step {number}, {step.words}", evidence)
     return None

@@ -22,8 +22,13 @@ from harness.verdict.verdict import Finding, Judgement
 STEP = "step"  # what a step was to bring about
 READ_BACK = "read back"
 SECTORS_OF_PAGE = 8
+_PAGES_AT_ONCE = 1024  # a guest has little memory
 
 Data = WriteStep | FlushStep
+
+
+class StoryEnds(Exception):
+    """A step has ended the story, as it may: nothing that follows can be done."""
 
 
 class Stage:
@@ -162,14 +167,18 @@ class Stage:
     def read_back(self, when: str) -> None:
         """Read all stripes that were written to, through md, and judge them."""
         pages = self.written.pages(self.shape.geometry)
+        parts = (pages[n : n + _PAGES_AT_ONCE] for n in range(0, len(pages), _PAGES_AT_ONCE))
+        read = (page for part in parts for page in self._read(part))
+        self.judge(judge_reads(READ_BACK, self.written, read, when=when))
+
+    def _read(self, pages: Sequence[int]) -> Iterator[tuple[int, list[Stamp] | None]]:
         answer = self.call(
             "read_stamps", array=md.ARRAY, pages=pages, deadline_s=STEP_DEADLINE_S,
             answer_within_s=2 * STEP_DEADLINE_S,
         )  # fmt: skip
         if answer["hung"]:
             raise StepHangs(f"guest: reading the array hangs\n{answer['hung']}")
-        read = zip(pages, map(_stamps, answer["stamps"]), strict=True)
-        self.judge(judge_reads(READ_BACK, self.written, read, when=when))
+        return zip(pages, map(_stamps, answer["stamps"]), strict=True)
 
     def doubt_unflushed(self) -> None:
         """Note that what no flush covered may be there or not from now on."""

@@ -20,7 +20,7 @@ from harness.campaign.scenarios.verbs import (
 )
 
 KIB = 1024
-ROOM = Set("stripe_cache_size", "8192")
+ROOM = Set("stripe_cache_size", "1024")
 
 SCENARIOS = (
     Scenario(

@@ -64,7 +64,6 @@ SCENARIOS = (
             Mdadm("--stop /dev/md1"),
             Stop(),
             Mdadm("--assemble {array} {member0} {member1} {member2} {spare3}", refused="."),
-            Mdadm("--stop {array}", says=""),
             Assemble(),
             ReadBack(),
             Check(),
