@@ -175,3 +175,33 @@ def test_parity_disks_of_the_stripe_in_these_tests() -> None:
         layout=layout_of(Level.RAID4, 0), raid_disks=3, chunk_sectors=8, component_sectors=800
     ).row_at(StripeSector(STRIPE))
     assert (row.data, row.pd_idx) == ((0, 1), 2)
+
+
+@pytest.mark.parametrize(
+    ("rebuilt", "syncing"), [(None, False), (0, True), (STRIPE, True), (STRIPE + 8, False)]
+)
+def test_a_write_of_the_drivers_own_is_told_apart_where_a_rebuild_has_yet_to_come_by(
+    rebuilt: int | None, syncing: bool
+) -> None:
+    driver = Driver()
+    written(driver)
+    member_superblock(driver, 2, rebuilt=rebuilt)
+    driver.member(0, STRIPE, noise(5))
+    log = TracedLog(driver.trace, ARRAY)
+    (bare,) = unlogged_pages(log, first=0, last=NEVER)
+    assert (bare.page.slot, bare.reason, bare.is_syncing) == (0, "", syncing)
+    judgement = judge_ordering(driver.trace, ARRAY, WORKLOAD, first=0, last=NEVER)
+    (finding,) = [f for f in judgement.findings if "no record in the log" in f.what]
+    assert finding.facts == {"being_synced": int(syncing)}
+
+
+def test_a_member_whose_place_another_one_takes_is_not_judged_any_more() -> None:
+    """As with --replace: the slot keeps a device, and it is a different one."""
+    driver = Driver()
+    member_superblock(driver, 1)
+    before = len(driver.events)
+    member_superblock(driver, 0, roles=(0, 0xFFFE, 2, 0xFFFD, 1))
+    log = TracedLog(driver.trace, ARRAY)
+    assert not log.is_gone(1, before)
+    assert log.is_gone(1, before + 1)
+    assert not log.is_gone(0, NEVER - 1)
