@@ -42,6 +42,7 @@ _AGENT_FILES = (
     "kvm_images/guest/assembling.py",
     "kvm_images/guest/commands.py",
     "kvm_images/guest/loop_devices.py",
+    "kvm_images/guest/patience.py",
     "kvm_images/guest/pressing.py",
     "kvm_images/guest/reading.py",
     "kvm_images/guest/recovering.py",

@@ -21,6 +21,7 @@ from harness.errors import CommandFailed, StepHangs
 from harness.hosts.host import CommandResult
 from harness.md import array as md
 from harness.verdict.durability import JOURNAL_FAILED
+from harness.vm.guest import answer_within
 
 # Of each step: a limit against a hang and no expectation.
 STEP_DEADLINE_S = 120.0
@@ -49,7 +50,7 @@ def run_workload(lab: Session, workload: Workload, *, last: int = 0) -> None:
                 "workload", array=md.ARRAY, marks=lab.marks, seed=workload.seed,
                 steps=steps_for_agent(steps), fill=workload.fill.value, last=last,
                 deadline_s=STEP_DEADLINE_S,
-                answer_within_s=STEP_DEADLINE_S * (len(steps) + 1),
+                answer_within_s=answer_within(STEP_DEADLINE_S * (len(steps) + 1)),
             )  # fmt: skip
             last = done["last"]
             if done["hung"]:

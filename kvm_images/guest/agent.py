@@ -34,6 +34,7 @@ from kvm_images.guest import (
     waiting,
     working,
 )
+from kvm_images.guest.patience import Patience
 
 Answer = dict[str, Any]
 
@@ -267,14 +268,14 @@ def look_at_hang() -> Answer:
 
 def wait_for_text(*, path: str, pattern: str, deadline_s: float) -> Answer:
     """Wait until a small file's text matches a regular expression; return the text that it has."""
-    deadline = time.monotonic() + deadline_s
+    patience = Patience(deadline_s)
     while True:
         try:
             with open(path, encoding="utf-8", errors="replace") as file:
                 text = file.read().strip()
         except OSError as error:
             text = f"{path}: {error.strerror}"
-        if (found := re.search(pattern, text) is not None) or time.monotonic() > deadline:
+        if (found := re.search(pattern, text) is not None) or patience.is_over():
             return {"text": text, "found": found}
         time.sleep(POLL_S)
 

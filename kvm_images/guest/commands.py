@@ -13,6 +13,8 @@ import subprocess
 import time
 from typing import IO, Any
 
+from kvm_images.guest.patience import Patience
+
 POLL_S = 0.002
 PIPE_BYTES = 65536  # all that a pipe holds
 
@@ -22,8 +24,8 @@ Answer = dict[str, Any]
 def run(*, argv: list[str], deadline_s: float, stdin: str = "") -> Answer:
     """Run a command; return exit status, output (both streams in one) and duration.
 
-    A command that misses its deadline is killed with its whole process group. One that cannot be
-    killed, since it sleeps in the kernel, is left where it is: the answer has its stack.
+    A command that hangs behind its deadline (`Patience`) is killed with its whole process group.
+    One that cannot be killed, since it sleeps in the kernel, is left: the answer has its stack.
     """
     began = time.monotonic()
     try:
@@ -38,7 +40,7 @@ def run(*, argv: list[str], deadline_s: float, stdin: str = "") -> Answer:
     output = bytearray()
     stack = ""
     with process.stdin, process.stdout:
-        if not _collect(process, stdin.encode(), output, began + deadline_s):
+        if not _collect(process, stdin.encode(), output, Patience(deadline_s)):
             stack = _stack_of(process.pid)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -53,9 +55,9 @@ def _ended(status: int | None, output: str, seconds: float, stack: str = "") -> 
 
 
 def _collect(
-    process: subprocess.Popen[bytes], stdin: bytes, output: bytearray, deadline: float
+    process: subprocess.Popen[bytes], stdin: bytes, output: bytearray, patience: Patience
 ) -> bool:
-    """Feed and drain a process until it has ended; False when the deadline came first."""
+    """Feed and drain a process until it has ended; False when patience did first."""
     assert process.stdin is not None
     assert process.stdout is not None
     pipe = process.stdout.fileno()
@@ -71,7 +73,7 @@ def _collect(
         # What it left is in that one read; a child of its own may keep the pipe open, and talk.
         if ended:
             return True
-        if time.monotonic() > deadline:
+        if patience.is_over():
             return False
         if not chunk:
             time.sleep(POLL_S)

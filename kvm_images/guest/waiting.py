@@ -9,11 +9,11 @@ import glob
 import os
 import queue
 import threading
-import time
 from collections.abc import Callable, Sequence
 
+from kvm_images.guest.patience import Patience
+
 ARRAY = "md0"
-LOOK_S = 1.0  # between looks at whether a thread is still there
 
 
 class Hung(Exception):
@@ -37,12 +37,12 @@ class Worker:
             Hung: it is still at it.
         """
         self._todo.put(act)
-        deadline = time.monotonic() + deadline_s
+        patience = Patience(deadline_s)
         while True:
             try:
-                error = self._done.get(timeout=max(0.0, min(LOOK_S, deadline - time.monotonic())))
+                error = self._done.get(timeout=patience.left_s())
             except queue.Empty:
-                if time.monotonic() >= deadline or _was_killed(self._thread):
+                if patience.is_over() or _was_killed(self._thread):
                     raise Hung(stacks([self._thread])) from None
             else:
                 break
@@ -85,10 +85,10 @@ def do_at_once(acts: Sequence[Callable[[], None]], deadline_s: float) -> list[Ex
     threads = [threading.Thread(target=do, args=(act,), daemon=True) for act in acts]
     for thread in threads:
         thread.start()
-    deadline = time.monotonic() + deadline_s
+    patience = Patience(deadline_s)
     while waiting := threads_alive(threads):
-        waiting[0].join(max(0.0, min(LOOK_S, deadline - time.monotonic())))
-        if time.monotonic() >= deadline or any(map(_was_killed, waiting)):
+        waiting[0].join(patience.left_s())
+        if patience.is_over() or any(map(_was_killed, waiting)):
             break
     if waiting := threads_alive(threads):
         raise Hung(stacks(waiting))

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from harness.crash.pattern import Fill, write_content
+from kvm_images.guest.patience import Patience
 from kvm_images.guest.waiting import Hung, do_at_once, stacks
 
 SECTOR_BYTES = 512
@@ -109,9 +110,11 @@ class Load:
             Hung: it is still at it.
         """
         self._until.set()
-        self._thread.join(deadline_s)
-        if self._thread.is_alive():
-            raise Hung(stacks([self._thread]))
+        patience = Patience(deadline_s)
+        while self._thread.is_alive():
+            self._thread.join(patience.left_s())
+            if patience.is_over() and self._thread.is_alive():
+                raise Hung(stacks([self._thread]))
         if self._error is not None:
             raise self._error
         return self._answer

@@ -29,12 +29,11 @@ from harness.processes import temporary_folder
 from harness.storage.bank import Bank
 from harness.storage.disk_server import MARKS_EXPORT, DiskServer, serving
 from harness.storage.images import create_image
-from harness.vm.guest import Guest
+from harness.vm.guest import Guest, answer_within
 from harness.vm.machine import MachineConfig
 from harness.vm.saved import restored_guest
 
 DEADLINE_S = 120.0  # of one request to md: a limit against a hang and no expectation
-_ANSWER_S = 60.0  # besides
 _START_DIRTY_DEGRADED = "/sys/module/md_mod/parameters/start_dirty_degraded"
 # So that md takes discards at all; the disks here do read zeroes afterwards.
 
@@ -121,7 +120,7 @@ class BankGuest:
         try:
             answer = self._guest.call(
                 "recover_states", marks=self._nodes[MARKS_EXPORT], states=asked,
-                deadline_s=DEADLINE_S, answer_within_s=2 * DEADLINE_S * len(states) + _ANSWER_S,
+                deadline_s=DEADLINE_S, answer_within_s=answer_within(2 * DEADLINE_S * len(states)),
             )  # fmt: skip
         except GuestLost as lost:
             yield self._lost(states, lost)
@@ -153,7 +152,7 @@ class BankGuest:
         marks = self._nodes[MARKS_EXPORT]
         self._guest.call(
             "put_state", marks=marks, number=number, nodes=nodes.every, deadline_s=DEADLINE_S,
-            answer_within_s=2 * DEADLINE_S + _ANSWER_S,
+            answer_within_s=answer_within(2 * DEADLINE_S),
         )  # fmt: skip
         if nodes.journal is not None:
             md.set_journal_mode(self._guest, mode)
@@ -161,7 +160,10 @@ class BankGuest:
         run_workload(Session(self._guest, self._server, nodes, marks), workload, last=last)
         self._guest.call("mark", node=marks, text=WORKLOAD_ENDS)
         self._guest.call(
-            "put_away", marks=marks, deadline_s=DEADLINE_S, answer_within_s=DEADLINE_S + _ANSWER_S
+            "put_away",
+            marks=marks,
+            deadline_s=DEADLINE_S,
+            answer_within_s=answer_within(DEADLINE_S),
         )
         return self._bank.take_trace(number).trace.events
 

@@ -18,6 +18,7 @@ from harness.md import array as md
 from harness.md.shape import Shape
 from harness.verdict.live_reads import EMPTY, Stamp, WrittenArray, judge_reads
 from harness.verdict.verdict import Finding, Judgement
+from harness.vm.guest import answer_within
 
 STEP = "step"  # what a step was to bring about
 READ_BACK = "read back"
@@ -122,7 +123,7 @@ class Stage:
         """
         answer = self.call(
             "wait_for_text", path=path, pattern=pattern, deadline_s=deadline_s,
-            answer_within_s=2 * deadline_s,
+            answer_within_s=answer_within(deadline_s),
         )  # fmt: skip
         if not answer["found"]:
             raise StepHangs(f"{path} never says {pattern!r}; it says: {answer['text']}")
@@ -137,7 +138,7 @@ class Stage:
         """
         done = self.call(
             "workload", **self._asked(steps),
-            answer_within_s=STEP_DEADLINE_S * (len(steps) + 1),
+            answer_within_s=answer_within(STEP_DEADLINE_S * (len(steps) + 1)),
         )  # fmt: skip
         return self._written(steps, done, may_fail=may_fail)
 
@@ -149,7 +150,7 @@ class Stage:
     def end_load(self, *, may_fail: bool = False) -> int:
         """End what `begin_load` began; return how many bursts were written."""
         done = self.call(
-            "end_load", deadline_s=STEP_DEADLINE_S, answer_within_s=2 * STEP_DEADLINE_S
+            "end_load", deadline_s=STEP_DEADLINE_S, answer_within_s=answer_within(STEP_DEADLINE_S)
         )
         steps, self._under_load = self._under_load[: done["done"]], ()
         if done["done"]:
@@ -174,7 +175,7 @@ class Stage:
     def _read(self, pages: Sequence[int]) -> Iterator[tuple[int, list[Stamp] | None]]:
         answer = self.call(
             "read_stamps", array=md.ARRAY, pages=pages, deadline_s=STEP_DEADLINE_S,
-            answer_within_s=2 * STEP_DEADLINE_S,
+            answer_within_s=answer_within(STEP_DEADLINE_S),
         )  # fmt: skip
         if answer["hung"]:
             raise StepHangs(f"guest: reading the array hangs\n{answer['hung']}")
