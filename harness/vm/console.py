@@ -13,6 +13,7 @@ LAST_LINES = 12
 _TIME = re.compile(r"^(?:\[[^]]*\])+ ")  # and with CONFIG_PRINTK_CALLER, whose line it is
 _PANIC = re.compile(r"Kernel panic - not syncing")
 _OOPS = re.compile(r"\bOops\b|\bBUG: |kernel BUG at|general protection fault|unable to handle")
+_RIP = re.compile(r"RIP: 0010:(\w+)")  # in the kernel
 
 
 def last_lines(console: Path, count: int = LAST_LINES) -> list[str]:
@@ -47,7 +48,9 @@ def diagnose(console: Path, *, doing: str, ended: int | None, waited_s: float) -
     if panic := _first(_PANIC, every):
         return GuestPanicked(f"guest: its kernel panicked ({panic}) while {where}")
     if oops := _first(_OOPS, every):
-        return GuestOopsed(f"guest: its kernel oopsed ({oops}) while {where}")
+        function = _RIP.search("\n".join(every))
+        at = f" in {function[1]}" if function else ""
+        return GuestOopsed(f"guest: its kernel oopsed ({oops}{at}) while {where}")
     if ended is not None:
         return GuestVanished(f"guest: QEMU ended with status {_status(ended)} while {where}")
     return DeadlineMissed(f"guest: no answer within {waited_s:.0f} s while {where}")

@@ -73,6 +73,18 @@ def test_the_first_oops_is_the_one_that_is_quoted(tmp_path: Path) -> None:
     assert "oopsed (BUG: kernel NULL pointer dereference, address: 0" in str(lost(console))
 
 
+def test_an_oops_says_in_which_function_of_the_kernel_it_was(tmp_path: Path) -> None:
+    rip = (
+        "[ 9.2] RIP: 0010:r5c_flush_stripe+0x22/0x50 [raid456]\n[ 9.3] RIP: 0010:do_exit+0x8/0x9\n"
+    )
+    console = console_with(tmp_path, BOOT + OOPSES["bug-in-a-file"] + rip)
+    assert "oopsed (kernel BUG at drivers/md/raid5-cache.c:2042! in r5c_flush_stripe) while" in str(
+        lost(console)
+    )
+    user = console_with(tmp_path, BOOT + OOPSES["oops"] + "[ 9.2] RIP: 0033:0x5ae19b\n")
+    assert "SMP NOPTI) while" in str(lost(user))
+
+
 def test_a_quiet_console_of_a_running_qemu_is_a_missed_deadline(tmp_path: Path) -> None:
     found = lost(console_with(tmp_path, BOOT), waited_s=2.0)
     assert type(found) is DeadlineMissed

@@ -45,6 +45,7 @@ class Place:
     seed: int
     say: Say
     began: Callable[[int], None]  # is told the process of each guest
+    memory_mib: int
 
 
 class Rig:
@@ -149,7 +150,7 @@ class Rig:
         disks = [served_disk(place.shape, name, path) for name, path in self._images.items()]
         config = MachineConfig(
             kernel_image=place.image.kernel_image, initramfs=place.image.initramfs,
-            accelerator=place.image.accelerator,
+            accelerator=place.image.accelerator, memory_mib=place.memory_mib,
             disks=guest_disks(place.shape, disks, self._server.socket),
         )  # fmt: skip
         guest = self._guest_stack.enter_context(

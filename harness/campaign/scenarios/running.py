@@ -69,8 +69,9 @@ def run_scenario(options: ScenarioOptions, evidence: Evidence, *, say: Say) -> S
     """
     scenario = options.scenario
     place = Place(
-        options.image, scenario.needs, evidence.path("live"), options.seed, say, options.began
-    )
+        options.image, scenario.needs, evidence.path("live"), options.seed, say, options.began,
+        scenario.memory_mib,
+    )  # fmt: skip
     with rig_on(place) as rig:
         stage = Stage(rig, scenario.needs, options.seed)
         trouble = _do_steps(scenario, stage, evidence)

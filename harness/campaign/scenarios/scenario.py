@@ -61,6 +61,7 @@ class Scenario:
     needs: Shape = SMALL
     guest: GuestKind = GuestKind.TINY
     oracles: Sequence[Oracle] = EVERY_ORACLE
+    memory_mib: int = 160  # of the guest: many stripes in md's cache take more
     quick: bool = False  # among those that `mdjournal test` runs
     why: str = ""  # a note for who reads the list: what it is about, why an oracle is left out
 

@@ -35,7 +35,18 @@ SCENARIOS = (
     Scenario(
         claim="a dirty cache is read the same after the switch to write through",
         needs=WRITE_BACK,
-        steps=(FillCache(share=0.25), Flush(), THROUGH, ReadBack(), Write(), Flush(), ReadBack()),
+        steps=(
+            FillCache(share=0.25),
+            Flush(),
+            THROUGH,
+            ReadBack(),
+            Write(),
+            Flush(),
+            ReadBack(),
+            Stop(),
+            Assemble(),
+            ReadBack(),
+        ),
         quick=True,
     ),
     Scenario(
@@ -69,7 +80,7 @@ SCENARIOS = (
         claim="a dirty cache is read with few stripes to spare after a switch",
         needs=WRITE_BACK,
         steps=(
-            Set("stripe_cache_size", "4096"),
+            Set("stripe_cache_size", "1024"),
             FillCache(share=0.8),
             Set("stripe_cache_size", "32"),
             ReadBack(),

@@ -35,6 +35,7 @@ SCENARIOS = (
     Scenario(
         claim="thousands of stripes with parity are recovered",
         needs=LARGE,
+        memory_mib=256,
         steps=(
             MANY,
             Flush(),
@@ -47,6 +48,7 @@ SCENARIOS = (
     Scenario(
         claim="thousands of stripes of raid 6 are recovered",
         needs=replace(LARGE, level=Level.RAID6, members=5),
+        memory_mib=256,
         steps=(
             MANY,
             Flush(),
@@ -59,6 +61,7 @@ SCENARIOS = (
     Scenario(
         claim="more data only stripes than the stripe cache has are recovered",
         needs=LARGE_WRITE_BACK,
+        memory_mib=256,
         steps=(
             ROOM,
             FILL,
@@ -72,6 +75,7 @@ SCENARIOS = (
     Scenario(
         claim="thousands of stripes of both kinds are recovered",
         needs=LARGE_WRITE_BACK,
+        memory_mib=256,
         steps=(
             ROOM,
             MANY,  # full stripes are not cached: their parity is logged at once
@@ -86,6 +90,7 @@ SCENARIOS = (
     Scenario(
         claim="a large recovery that the power cuts short begins anew",
         needs=LARGE,
+        memory_mib=256,
         steps=(MANY, Flush(), CutPower(), Assemble(), CutPower(), Assemble(), ReadBack(), Check()),
     ),
     Scenario(

@@ -19,7 +19,7 @@ from harness.campaign.scenarios.verbs import (
     Write,
 )
 
-WITH_ROOM = Set("stripe_cache_size", "4096")  # so that the log, and not the cache, is what fills
+WITH_ROOM = Set("stripe_cache_size", "1024")  # so that the log, and not the cache, is what fills
 
 SCENARIOS = (
     Scenario(

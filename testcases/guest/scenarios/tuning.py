@@ -105,7 +105,7 @@ SCENARIOS = (
         claim="the stripe cache shrinks below a dirty write back cache",
         needs=WRITE_BACK,
         steps=(
-            Set("stripe_cache_size", "4096"),
+            Set("stripe_cache_size", "1024"),
             FillCache(share=0.9),
             Set("stripe_cache_size", "64"),
             ReadBack(),
