@@ -27,6 +27,7 @@ from harness.verdict.verdict import Outcome
 from tools.guest_options import era_of, find_kernel, guest_image
 from tools.progress import Say, progress
 from tools.scenario_grid import document_of, grid_lines
+from tools.scenario_verbs import verb_lines
 from tools.shape_options import changed_fields, shape_options
 
 FOLDER = Path(__file__).resolve().parent.parent / "testcases/guest/scenarios"
@@ -57,6 +58,13 @@ def list_scenarios(*, as_json: bool) -> None:
         click.echo(f"{scenario.name:<{width}}  {scenario.guest.value}  {scenario.sequence}")
     sequences = {scenario.sequence for scenario in every}
     click.echo(f"{len(every)} scenarios, {len(sequences)} sequences of steps", err=True)
+
+
+@scenarios.command("verbs")
+def list_verbs() -> None:
+    """Print what a scenario's steps can be, and what each of them does."""
+    for line in verb_lines():
+        click.echo(line)
 
 
 @scenarios.command("new")

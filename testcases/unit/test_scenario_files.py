@@ -102,6 +102,15 @@ def test_the_list_is_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
     assert [row["claim"] for row in rows] == [scenario.claim for scenario in every]
 
 
+def test_every_verb_that_scenarios_use_is_on_the_list(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["scenarios", "verbs"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    named = {line.partition("(")[0] for line in lines if not line.startswith(" ")}
+    used = {type(step).__name__ for each in read_scenarios(command.FOLDER) for step in each.steps}
+    assert used <= named
+    assert "Assemble(without=(), options='', refused='', or_ends=False, says='')" in lines
+
+
 def test_a_scenario_of_no_name_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["scenarios", "run", "nobody-wrote-this"]) == 2
     assert "scenarios list" in capsys.readouterr().err
