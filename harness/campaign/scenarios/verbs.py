@@ -28,6 +28,21 @@ from harness.campaign.scenarios.managing import (
     Switch,
     WaitUntilIdle,
 )
+from harness.campaign.scenarios.promising import (
+    Clear,
+    Configure,
+    Exits,
+    ExpectOfDisk,
+    ExpectSoon,
+    HotRemove,
+    Incremental,
+    Present,
+    Promised,
+    SetOfDisk,
+    SetParameter,
+    Starts,
+    Untouched,
+)
 from harness.campaign.scenarios.scenario import SMALL, WRITE_BACK, GuestKind, Oracle, Scenario, Verb
 from harness.campaign.scenarios.writing import During, FillCache, Flush, ReadBack, Write
 from harness.crash.bursts import Extent
@@ -40,11 +55,12 @@ from harness.recovery.layout import Level
 from harness.storage.faults import FaultKind
 
 __all__ = [
-    "SMALL", "WRITE_BACK", "Add", "Assemble", "Bus", "Cache", "Check", "Create",
-    "CutPower", "DamageParity", "Discard", "During",
-    "Expect", "ExpectLog", "ExpectLoss", "ExpectStatus", "ExpectUnflushedLoss", "Extent", "Fail",
-    "FaultKind", "FillCache", "Flush", "GiveMemoryBack", "GuestKind", "Heal", "Inject",
-    "JournalMode", "Level", "Loss", "Mdadm", "Oracle", "ReadBack", "Reboot", "Remove", "Scenario",
-    "Set", "Shape", "Stop", "Switch", "Unplug", "UseMemory", "Verb", "WaitUntilIdle", "Write",
-    "WriteKind",
+    "SMALL", "WRITE_BACK", "Add", "Assemble", "Bus", "Cache", "Check", "Clear", "Configure",
+    "Create", "CutPower", "DamageParity", "Discard", "During", "Exits", "Expect", "ExpectLog",
+    "ExpectLoss", "ExpectOfDisk", "ExpectSoon", "ExpectStatus", "ExpectUnflushedLoss", "Extent",
+    "Fail", "FaultKind", "FillCache", "Flush", "GiveMemoryBack", "GuestKind", "Heal",
+    "HotRemove", "Incremental", "Inject", "JournalMode", "Level", "Loss", "Mdadm", "Oracle",
+    "Present", "Promised", "ReadBack", "Reboot", "Remove", "Scenario", "Set", "SetOfDisk",
+    "SetParameter", "Shape", "Starts", "Stop", "Switch", "Unplug", "Untouched", "UseMemory",
+    "Verb", "WaitUntilIdle", "Write", "WriteKind",
 ]  # fmt: skip
