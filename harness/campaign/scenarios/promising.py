@@ -10,6 +10,8 @@ from harness.campaign.crash import array_uuid
 from harness.campaign.scenarios.scenario import Verb
 from harness.campaign.scenarios.stage import STEP, Stage
 from harness.campaign.steps import STEP_DEADLINE_S
+from harness.crash.states import Fate, fates
+from harness.crash.trace import FLUSHED, Mark
 from harness.errors import CommandFailed, StepHangs
 from harness.hosts.host import CommandResult
 from harness.md import array as md
@@ -101,6 +103,31 @@ class Untouched(Verb):
         name = stage.node(disk).rpartition("/")[2]
         fields = stage.rig.guest.read_text(f"/sys/block/{name}/stat").split()
         return tuple(int(fields[n]) for n in _WRITES)
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectOnMembers(Verb):
+    """Require that what members were given up to the last flush's end was durable by then.
+
+    Read off the trace: a power cut right there cannot be a step, since the disks are flushed again
+    as soon as whoever wrote closes the array.
+    """
+
+    words: ClassVar[str] = "expect on members"
+
+    def do(self, stage: Stage) -> None:
+        """Look for writes that were in the volatile cache of a member at that moment."""
+        trace = stage.rig.trace()
+        flushed = [e for e in trace.events if isinstance(e, Mark) and e.text.startswith(FLUSHED)]
+        members = set(stage.shape.member_names)
+        details = [
+            f"{disk.name}: {disk_cached} writes"
+            for disk, of_disk in zip(trace.disks, fates(trace, flushed[-1].sequence), strict=True)
+            if disk.name in members
+            and (disk_cached := sum(write.fate is Fate.CACHED for write in of_disk))
+        ]
+        what = "no write was in a member's volatile cache when the flush ended"
+        stage.require(not details, what, *details)
 
 
 @dataclass(frozen=True, slots=True)

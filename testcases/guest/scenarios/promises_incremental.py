@@ -26,7 +26,10 @@ from harness.campaign.scenarios.verbs import (
 
 MEMBERS = SMALL.member_names
 DISKS = (*MEMBERS, "journal")
-IDENTITY = Configure(lines=("DEVICE /dev/vd*", "ARRAY /dev/md0 UUID={uuid}"))
+ALL_DISKS = "DEVICE /dev/vd*"
+IDENTITY = (ALL_DISKS, "ARRAY /dev/md0 UUID={uuid}")
+NAMED = Configure(lines=IDENTITY)
+VALUES = "journal_mode=write-back stripe_cache_size=512"
 BEGIN = (Write(), Flush())
 END = (Write(), Flush(), ReadBack())
 
@@ -38,7 +41,7 @@ ONE_AT_A_TIME = (
                 *BEGIN,
                 Write(),
                 CutPower(),
-                IDENTITY,
+                NAMED,
                 *(Incremental(disk=disk) for disk in order[:-1]),
                 Incremental(disk=order[-1], runs=True),
                 ReadBack(),
@@ -53,7 +56,7 @@ ONE_AT_A_TIME = (
         steps=(
             *BEGIN,
             Stop(),
-            IDENTITY,
+            NAMED,
             *(Incremental(disk=disk) for disk in MEMBERS),
             Starts("--incremental --run --scan"),
             Expect("array_state", "^read"),
@@ -69,7 +72,7 @@ ONE_AT_A_TIME = (
             *BEGIN,
             Write(),
             CutPower(),
-            IDENTITY,
+            NAMED,
             Incremental(disk="journal"),
             Incremental(disk="member0"),
             Incremental(disk="member1"),
@@ -87,7 +90,7 @@ ONE_AT_A_TIME = (
         steps=(
             *BEGIN,
             Stop(),
-            IDENTITY,
+            NAMED,
             Incremental(disk="journal", options="--run"),
             Incremental(disk="member0", options="--run"),
             Incremental(disk="member2", options="--run", runs=True),
@@ -112,11 +115,28 @@ CONFIGURED = (
         claim="what detail and scan print brings an array with its journal back",
         steps=(
             *BEGIN,
-            Configure(lines=("DEVICE /dev/vd*",), printed_by="--detail --scan"),
+            Configure(lines=(ALL_DISKS,), printed_by="--detail --scan"),
+            Stop(),
+            Starts("--assemble --scan"),
+            ReadBack(),
+            *END,
+            Check(),
+        ),
+    ),
+    Scenario(
+        claim="what examine and scan print brings an array with its journal back",
+        steps=(
+            *BEGIN,
             Write(),
             CutPower(),
-            Configure(lines=("DEVICE /dev/vd*",), printed_by="--examine --scan -c partitions"),
-            Starts("--assemble --scan"),
+            Promised(
+                "what examine and scan print counts spares, and a journal is none",
+                Mdadm("--examine --scan -c partitions", says="(?s)^((?!spares=).)*$"),
+            ),
+            Configure(lines=(ALL_DISKS,), printed_by="--examine --scan -c partitions"),
+            Mdadm("--assemble --scan", says="started with 3 drives and 1 journal"),
+            Mdadm("--stop /dev/md/mdjournal"),
+            Assemble(),
             ReadBack(),
             Check(),
         ),
@@ -128,7 +148,6 @@ CONFIGURED = (
             Stop(),
             Configure(lines=("DEVICE {member0} {member1} {member2}", "ARRAY /dev/md0 UUID={uuid}")),
             Mdadm("--assemble --scan", refused="(?i)journal"),
-            Mdadm("--stop {array}"),
             Assemble(),
             ReadBack(),
         ),
@@ -140,14 +159,19 @@ CONFIGURED = (
             Stop(),
             Configure(
                 lines=(
-                    "DEVICE /dev/vd*",
-                    "ARRAY /dev/md0 UUID={uuid}",
-                    "SYSFS uuid={uuid} journal_mode=write-back stripe_cache_size=512",
+                    ALL_DISKS,
+                    "ARRAY /dev/md/0 UUID={uuid}",
+                    f"SYSFS name=/dev/md/0 {VALUES}",
                 )
             ),
             Starts("--assemble --scan"),
             Expect("stripe_cache_size", "^512$"),
             Expect("journal_mode", r"\[write-back\]"),
+            *END,
+            Stop(),
+            Configure(lines=(*IDENTITY, f"SYSFS uuid={{uuid}} {VALUES}")),
+            Starts("--assemble --scan"),
+            Promised("a SYSFS line is found by the uuid", Expect("stripe_cache_size", "^512$")),
             *END,
         ),
     ),

@@ -7,21 +7,28 @@ from dataclasses import replace
 
 from harness.campaign.scenarios.verbs import (
     SMALL,
+    WRITE_BACK,
     Add,
     Assemble,
     Check,
+    Configure,
     Create,
     CutPower,
     During,
     Expect,
+    ExpectLoss,
+    ExpectStatus,
     Fail,
+    FillCache,
     Flush,
+    Incremental,
     Mdadm,
     Oracle,
     Promised,
     ReadBack,
     Remove,
     Scenario,
+    Starts,
     Stop,
     WaitUntilIdle,
     Write,
@@ -32,6 +39,7 @@ FOUR = replace(SMALL, spares=4)
 WITHOUT = replace(SMALL, journaled=False, spares=1)
 THREE = "--raid-devices=3 {spare0} {spare1} {spare2}"
 OTHER = f"--create /dev/md1 --run --level=5 --assume-clean {THREE}"
+OTHER_UUID = "11111111:22222222:33333333:44444444"
 ONE_BY_ONE = "--assemble {array} {member0} {member1} {member2}"
 BEGIN = (Write(), Flush())
 END = (Write(), Flush(), ReadBack())
@@ -77,7 +85,7 @@ CREATING = (
             Mdadm("--detail /dev/md1", says=r"State : (clean|active), degraded"),
             Mdadm("--stop /dev/md1"),
             Mdadm(f"{OTHER} --write-journal={{spare3}} --readonly"),
-            Mdadm("--detail /dev/md1", says="read-only"),
+            ExpectStatus(r"md1 : active \(read-only\)"),
             Mdadm("--stop /dev/md1"),
             ReadBack(),
         ),
@@ -105,7 +113,6 @@ ASSEMBLING = (
             *BEGIN,
             Stop(),
             Promised("run starts an array of fewer disks", Mdadm(f"{ONE_BY_ONE} --run")),
-            Mdadm("--stop {array}"),
             Assemble(),
             ReadBack(),
         ),
@@ -115,9 +122,11 @@ ASSEMBLING = (
         steps=(
             *BEGIN,
             Stop(),
-            Mdadm(ONE_BY_ONE, refused="(?i)journal"),
+            Configure(lines=("DEVICE /dev/vd*", "ARRAY /dev/md0 UUID={uuid}")),
+            *(Incremental(disk=disk) for disk in SMALL.member_names),
             Expect("array_state", "^inactive$"),
-            Mdadm("--run {array}"),
+            Starts("--run {array}"),
+            Expect("consistency_policy", "^journal$"),
             Promised(
                 "run of misc mode fully activates what is assembled in part",
                 Expect("array_state", "^(clean|active)"),
@@ -165,15 +174,18 @@ ASSEMBLING = (
     ),
     Scenario(
         claim="a crashed array that is given another uuid keeps what was flushed",
+        needs=WRITE_BACK,
         steps=(
-            Write(bursts=16),
-            Flush(),
-            Write(bursts=16),
+            FillCache(share=0.1),
             Flush(),
             CutPower(),
-            Assemble(options="--update=uuid --uuid=11111111:22222222:33333333:44444444"),
-            Mdadm("--examine {journal}", says="11111111:22222222:33333333:44444444"),
-            ReadBack(),
+            Assemble(options=f"--update=uuid --uuid={OTHER_UUID}"),
+            Promised(
+                "a change of uuid changes nothing else",
+                ReadBack(),
+            ),
+            Mdadm("--examine {journal}", says=OTHER_UUID),
+            ExpectLoss(why="it has been told"),
             Check(),
         ),
     ),
@@ -239,9 +251,7 @@ MANAGING = (
         steps=(
             *BEGIN,
             Add(disk="spare0"),
-            Promised(
-                "a disk in use is marked to be replaced", Mdadm("{array} --replace {journal}")
-            ),
+            Promised("a disk in use can be replaced", Mdadm("{array} --replace {journal}")),
             *END,
             Check(),
         ),
@@ -256,8 +266,10 @@ MANAGING = (
                 "a journal is added to an existing array",
                 Mdadm("{array} --add-journal {spare0}"),
             ),
-            Mdadm("--readwrite {array}"),
-            ReadBack(),
+            Expect("consistency_policy", "^journal$"),
+            Expect("journal_mode", r"\[write-through\]"),
+            *END,
+            Mdadm("--examine {spare0}", says="Journal"),
         ),
     ),
     Scenario(
