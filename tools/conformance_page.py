@@ -41,7 +41,7 @@ def page_of(
     """
     kernels = kernels_of(results)
     verdicts = {
-        (p.name, kernel): verdict_on(p, kernel, results)
+        (p.name, kernel): verdict_on(p, kernel, results, promises)
         for p in promises
         for kernel in kernels
         if p.scenarios

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ PROMISES = Path(__file__).with_name("conformance.toml")
 _WORST = (
     Outcome.HARNESS_FAILED, Outcome.DIFFERS, Outcome.KNOWN, Outcome.NOT_RUN, Outcome.AGREES
 )  # fmt: skip
-_FIELDS = {"id", "says", "document", "section", "scenarios", "untested", "note"}
+_FIELDS = {"id", "says", "document", "section", "scenarios", "states", "untested", "note"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,8 @@ class Promise:
     document: Document
     section: str
     scenarios: tuple[str, ...]  # that fail where it is not kept
-    untested: str = ""  # why there are none
+    states: tuple[str, ...] = ()  # the words of those of their `Promised` steps that are about it
+    untested: str = ""  # why there are no scenarios
     note: str = ""  # what is seen instead, what another document says
 
     @property
@@ -109,7 +110,8 @@ def _promise(
         )
     return Promise(
         number=number, says=_line(fields["says"]), document=documents[fields["document"]],
-        section=fields["section"], scenarios=named, untested=_line(untested),
+        section=fields["section"], scenarios=named, states=tuple(fields.get("states", ())),
+        untested=_line(untested),
         note=_line(fields.get("note", "")),
     )  # fmt: skip
 
@@ -118,16 +120,22 @@ def _line(text: str) -> str:
     return " ".join(text.split())
 
 
-def verdict_on(promise: Promise, kernel: str, results: Sequence[Result]) -> PromiseVerdict:
+def verdict_on(
+    promise: Promise, kernel: str, results: Sequence[Result], promises: Sequence[Promise] = ()
+) -> PromiseVerdict:
     """Return what a promise came to on a kernel: the worst of its scenarios.
 
     Args:
         promise: of any number of scenarios, all of which must have run for it to be kept.
         kernel: its name in the results.
         results: one at most of each scenario on each kernel.
+        promises: all there are: what breaks another one's `states` alone does not break this.
     """
+    others = {words for each in promises for words in each.states} - set(promise.states)
     mine = {
-        r.scenario: r for r in results if r.kernel == kernel and r.scenario in promise.scenarios
+        r.scenario: _about(r, others)
+        for r in results
+        if r.kernel == kernel and r.scenario in promise.scenarios
     }
     outcomes = [mine[n].outcome if n in mine else Outcome.NOT_RUN for n in promise.scenarios]
     worst = min(outcomes, key=_WORST.index, default=Outcome.NOT_RUN)
@@ -135,6 +143,23 @@ def verdict_on(promise: Promise, kernel: str, results: Sequence[Result]) -> Prom
     if worst is Outcome.KNOWN:  # a result of several issues names all of them
         reasons = dict.fromkeys(name for reason in reasons for name in reason.split(", "))
     return PromiseVerdict(worst, tuple(reasons), sum(o is Outcome.NOT_RUN for o in outcomes))
+
+
+def _about(result: Result, others: Collection[str]) -> Result:
+    """Return a result without what it objects to in the name of other promises."""
+    if result.outcome not in (Outcome.DIFFERS, Outcome.KNOWN):
+        return result
+    left = tuple(
+        finding
+        for finding in result.findings
+        if not any(f"promised: {words}: " in finding[1] for words in others)
+    )
+    if left == result.findings:
+        return result
+    if not left:
+        return replace(result, outcome=Outcome.AGREES, reason="", findings=())
+    reason = result.reason if result.outcome is Outcome.KNOWN else left[0][1]
+    return replace(result, reason=reason, findings=left)
 
 
 def kernels_of(results: Sequence[Result]) -> list[str]:
@@ -151,4 +176,6 @@ def count_outcomes(
     promises: Sequence[Promise], kernel: str, results: Sequence[Result]
 ) -> Counter[Outcome]:
     """Return how many promises with scenarios came to what on a kernel."""
-    return Counter(verdict_on(p, kernel, results).outcome for p in promises if p.scenarios)
+    return Counter(
+        verdict_on(p, kernel, results, promises).outcome for p in promises if p.scenarios
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from harness.campaign.conformance import (
     verdict_on,
 )
 from harness.campaign.known_issues import read_known_issues
+from harness.campaign.scenarios.promising import Promised
 from harness.campaign.scenarios.results import Result
 from harness.campaign.scenarios.scenario import read_scenarios
 from harness.errors import BadInput
@@ -127,6 +129,28 @@ def test_known_issues_are_named_once_each(tmp_path: Path) -> None:
         result("two", Outcome.KNOWN, reason="late"),
     ]
     assert verdict_on(promise, "6.1", results).reasons == ("slow", "late")
+
+
+def test_what_breaks_another_promise_of_a_scenario_does_not_count(tmp_path: Path) -> None:
+    second = SECOND.replace('untested = "advice"', 'scenarios = ["one"]\nstates = ["it is fast"]')
+    promises = first, fast = promises_of(tmp_path, HEAD + FIRST + second)
+    finding = ("step", "promised: it is fast: it took 9 s", ())
+    red = replace(result("one", Outcome.KNOWN, reason="slow"), findings=(finding,))
+    results = [red, result("two", Outcome.AGREES)]
+    assert verdict_on(first, "6.1", results, promises).outcome is Outcome.AGREES
+    assert verdict_on(fast, "6.1", results, promises).outcome is Outcome.KNOWN
+    other = ("step", "it works", ())
+    results[0] = replace(red, outcome=Outcome.DIFFERS, findings=(finding, other))
+    found = verdict_on(first, "6.1", results, promises)
+    assert (found.outcome, found.reasons) == (Outcome.DIFFERS, ("it works",))
+
+
+def test_states_are_words_of_promised_steps() -> None:
+    """Others would never be found, and the promise never be broken by them."""
+    scenarios = read_scenarios(FOLDER)
+    words = {step.says for s in scenarios for step in s.steps if isinstance(step, Promised)}
+    stated = [w for p in read_promises(PROMISES, {s.name for s in scenarios}) for w in p.states]
+    assert set(stated) <= words
 
 
 def test_kernels_are_in_order_of_their_versions() -> None:
