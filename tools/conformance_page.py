@@ -52,6 +52,7 @@ def page_of(
             (key, list(group)) for key, group in groupby(promises, lambda p: p.document)
         )
     ]
+    reasons = {issue.name: issue.reason for issue in issues}
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
         keep_trailing_newline=True, autoescape=False,
@@ -60,7 +61,8 @@ def page_of(
         kernels=[(k, versions.get(k, k)) for k in kernels],
         counts=_counts(promises, kernels, results),
         groups=groups,
-        broken=_broken(promises, kernels, verdicts, {i.name: i.reason for i in issues}),
+        broken=_reds(promises, kernels, verdicts, reasons, broken=True),
+        others=_reds(promises, kernels, verdicts, reasons, broken=False),
         remarks=[p for p in promises if p.note],
         promises=len(promises),
         untested=sum(not p.scenarios for p in promises),
@@ -93,19 +95,31 @@ def _counts(
     return found
 
 
-def _broken(
+def _reds(
     promises: Sequence[Promise],
     kernels: Sequence[str],
     verdicts: Mapping[tuple[str, str], PromiseVerdict],
     reasons: Mapping[str, str],
+    *,
+    broken: bool,
 ) -> list[dict[str, Any]]:
-    """Return what is red: each promise, the kernels, and what is known of it."""
+    """Return what is red: each promise, the kernels, and what is known of it.
+
+    Args:
+        promises: in their order.
+        kernels: by name.
+        verdicts: by promise and kernel.
+        reasons: of known issues.
+        broken: those that are broken; else those of which a test met something else.
+    """
     found = []
     for promise in promises:
         red = {
             kernel: verdict
             for kernel in kernels
-            if (verdict := verdicts.get((promise.name, kernel))) and verdict.outcome in _RED
+            if (verdict := verdicts.get((promise.name, kernel)))
+            and verdict.outcome in _RED
+            and (not set(promise.broken_by).isdisjoint(verdict.reasons)) == broken
         }
         why = dict.fromkeys(reason for verdict in red.values() for reason in verdict.reasons)
         if red:

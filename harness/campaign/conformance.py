@@ -19,7 +19,9 @@ PROMISES = Path(__file__).with_name("conformance.toml")
 _WORST = (
     Outcome.HARNESS_FAILED, Outcome.DIFFERS, Outcome.KNOWN, Outcome.NOT_RUN, Outcome.AGREES
 )  # fmt: skip
-_FIELDS = {"id", "says", "document", "section", "scenarios", "states", "untested", "note"}
+_FIELDS = {
+    "id", "says", "document", "section", "scenarios", "states", "broken_by", "untested", "note",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class Promise:
     section: str
     scenarios: tuple[str, ...]  # that fail where it is not kept
     states: tuple[str, ...] = ()  # the words of those of their `Promised` steps that are about it
+    broken_by: tuple[str, ...] = ()  # known issues, by name, that are this promise's breach
     untested: str = ""  # why there are no scenarios
     note: str = ""  # what is seen instead, what another document says
 
@@ -111,7 +114,7 @@ def _promise(
     return Promise(
         number=number, says=_line(fields["says"]), document=documents[fields["document"]],
         section=fields["section"], scenarios=named, states=tuple(fields.get("states", ())),
-        untested=_line(untested),
+        broken_by=tuple(fields.get("broken_by", ())), untested=_line(untested),
         note=_line(fields.get("note", "")),
     )  # fmt: skip
 

@@ -166,8 +166,8 @@ def rows_of(page: str) -> list[tuple[str, str]]:
 
 
 def test_page_shows_what_each_kernel_came_to(tmp_path: Path) -> None:
-    promises = promises_of(tmp_path, HEAD + FIRST + SECOND)
     (issue, *_) = issues = read_known_issues()
+    promises = promises_of(tmp_path, f'{HEAD}{FIRST}broken_by = ["{issue.name}"]\n{SECOND}')
     results = [
         result("one", Outcome.KNOWN, reason=issue.name), result("two", Outcome.AGREES),
         result("one", Outcome.AGREES, kernel="6.12"),
@@ -177,9 +177,25 @@ def test_page_shows_what_each_kernel_came_to(tmp_path: Path) -> None:
     assert f"| C1 | It works. | NAME | one, two | KNOWN({issue.name}) | not run |\n" in page
     assert "| C2 | It is fast. | NAME | none: advice |  |  |\n" in page
     assert "| 6.1 | 6.1.192-3 | KNOWN 1 |\n" in page
-    assert "- **C1** (6.1): It works.\n" in page
-    assert " ".join(issue.reason.split()) in page
+    broken, _, others = page.partition("## Promises whose test met something else")
+    assert "- **C1** (6.1): It works.\n" in broken
+    assert " ".join(issue.reason.split()) in broken
+    assert "None on the kernels above.\n" in others
     assert "- **C2**: It is not.\n" in page
+
+
+def test_an_issue_that_is_not_the_breach_of_a_promise_is_told_apart(tmp_path: Path) -> None:
+    promises = promises_of(tmp_path, HEAD + FIRST)
+    results = [result("one", Outcome.KNOWN, reason="slow"), result("two", Outcome.AGREES)]
+    broken, _, others = page_of(promises, results, [], {}).partition("## Promises whose test")
+    assert "None on the kernels above.\n" in broken
+    assert "- **C1** (6.1): It works.\n  - slow\n" in others
+
+
+def test_breaches_are_known_issues() -> None:
+    names = {scenario.name for scenario in read_scenarios(FOLDER)}
+    issues = {issue.name for issue in read_known_issues()}
+    assert {name for p in read_promises(PROMISES, names) for name in p.broken_by} <= issues
 
 
 def test_page_without_results_says_so(tmp_path: Path) -> None:
