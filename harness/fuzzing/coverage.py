@@ -13,11 +13,10 @@ from harness.ondisk.log import (
     BrokenPayload,
     DataPayload,
     FlushPayload,
-    MetaBlock,
     ParityPayload,
     Payload,
     UnknownPayload,
-    payloads_of,
+    parse_payload,
 )
 from harness.ondisk.units import BLOCK_BYTES, BLOCK_SECTORS, LogSector
 from harness.recovery.log import ScannedMeta
@@ -142,10 +141,18 @@ def _header_values(meta: WrittenMeta) -> Iterator[tuple[str, str]]:
 
 
 def _payloads(meta: WrittenMeta, array: FuzzedArray) -> Iterator[Payload | BrokenPayload]:
+    """Yield each descriptor; a list that its size takes beyond the end is cut there."""
     block = meta.blocks(array)[0]
-    size = min(int.from_bytes(block[12:16], "little"), BLOCK_BYTES)
-    position = LogSector(meta.position)
-    yield from payloads_of(MetaBlock(seq=meta.seq, position=position, meta_size=size, block=block))
+    end = min(int.from_bytes(block[12:16], "little"), BLOCK_BYTES)
+    offset = HEADER_BYTES
+    while offset < end:
+        parsed = parse_payload(block, offset, end, clip=True)
+        if isinstance(parsed, BrokenPayload):
+            yield parsed
+            return
+        payload, length = parsed
+        yield payload
+        offset += length
 
 
 def _payload_values(

@@ -134,8 +134,12 @@ class Predictor:
             return after[name].read(offset, length)
 
         recovery = RecoveryWrites(
-            array, log, read_after, seed=0, stripe_cache_size=self._stripe_cache_size
-        )
+            array, log, read_after, seed=0, stripe_cache_size=self._stripe_cache_size,
+            room_sectors={
+                name: self._sizes[name] // SECTOR_BYTES - superblock.data_offset
+                for name, superblock in array.superblocks.items()
+            },
+        )  # fmt: skip
         writes = []
         for write in recovery:
             if isinstance(write, ImageWrite):
@@ -268,9 +272,7 @@ class _Looks:
 def _log_of(array: Array, journal: str, looks: _Looks, era: Era, size_sectors: int) -> Log:
     superblock = array.superblocks[journal]
     start = superblock.data_offset
-    size = (
-        size_sectors - start
-    )  # what can be read: up to the disk's end, whatever the log has of it
+    size = size_sectors - start  # that can be read: to the disk's end, whatever the log's is
 
     def read_blocks(position: LogSector, count: int) -> bytes:
         there = max(0, min(count, (size - position) * SECTOR_BYTES // BLOCK_BYTES))
@@ -280,5 +282,6 @@ def _log_of(array: Array, journal: str, looks: _Looks, era: Era, size_sectors: i
 
     return Log(
         read_blocks=read_blocks, data_size=superblock.data_size,
-        journal_tail=superblock.journal_tail, seed=uuid_checksum(array.set_uuid), parities=array.geometry.level.parities, era=era,
+        journal_tail=superblock.journal_tail, seed=uuid_checksum(array.set_uuid),
+        parities=array.geometry.level.parities, era=era,
     )  # fmt: skip

@@ -27,6 +27,8 @@ from harness.verdict.predicted_state import (
 )
 from harness.verdict.verdict import Judgement, Outcome, Verdict, verdict_of
 
+DEADLINE_S = 30.0  # of one request to md, which takes about a second: hangs are frequent here
+
 
 @dataclass(frozen=True, slots=True)
 class FuzzLook:
