@@ -17,7 +17,7 @@ from harness.ondisk.superblock import (
     has_superblock_magic,
     parse_superblock,
 )
-from harness.ondisk.units import SECTOR_BYTES, ArraySector, DeviceSector, LogSector
+from harness.ondisk.units import BLOCK_SECTORS, SECTOR_BYTES, ArraySector, DeviceSector, LogSector
 from harness.recovery.era import Era
 from harness.recovery.image_writes import ImageWrite, OutsideWrite, RecoveryWrites
 from harness.recovery.log import Log
@@ -225,6 +225,20 @@ def flushed_data_only(predicted: PredictedState) -> int:
                 count += kind == PayloadType.FLUSH and location in caching
                 caching.discard(location)
     return count
+
+
+def runs_out_of_log(predicted: PredictedState) -> bool:
+    """Whether the log has no room for data-only stripes logged anew and for their parity.
+
+    The driver does not let its log become so full. ``r5l_write_stripe`` then puts stripes aside,
+    for which nothing makes room, or meets BUG() where one of them is the first of the log.
+    """
+    plan, log = predicted.plan, predicted.log
+    if not plan.written_out:
+        return False
+    anew = sum(1 + len(meta.pages) for meta in plan.rewritten)
+    parity = (1 + log.parities) * len(plan.rewritten)
+    return (anew + parity) * BLOCK_SECTORS >= log.ring.size
 
 
 def superblocks_of(

@@ -23,6 +23,7 @@ from harness.verdict.predicted_state import (
     PredictedState,
     flushed_data_only,
     predict_state,
+    runs_out_of_log,
     superblocks_of,
 )
 from harness.verdict.verdict import Judgement, Outcome, Verdict, verdict_of
@@ -110,6 +111,7 @@ def _with_facts(judgement: Judgement, predicted: PredictedState) -> Judgement:
     facts = {
         "flush_of_data_only": int(flushed_data_only(predicted) > 0),
         "behind_the_members": int(bool(predicted.outside)),
+        "runs_out_of_log": int(runs_out_of_log(predicted)),
     }
     findings = tuple(replace(f, facts={**f.facts, **facts}) for f in judgement.findings)
     return replace(judgement, findings=findings)
