@@ -145,4 +145,7 @@ def _untold(state: FuzzedState, sizes_bytes: Mapping[str, int], ticket: int, why
 
 
 def _to_recover(state: FuzzedState, ticket: int, looks: Looks) -> StateToRecover:
-    return StateToRecover(number=ticket, contents=state.contents, assemble=state.there, looks=looks)
+    return StateToRecover(
+        number=ticket, contents=state.contents, assemble=state.there, looks=looks,
+        deadline_s=DEADLINE_S,
+    )  # fmt: skip
