@@ -202,7 +202,8 @@ class BankGuest:
         begun = [state for state in states if self._bank.was_begun(state.number)]
         number = begun[-1].number if begun else states[0].number
         how, _, _ = str(lost).partition("; console (")  # of which the place is another each time
-        dead = CommandResult("guest", ("md", "assemble"), None, how, 0.0, str(lost))
+        console = "\n".join(str(lost).splitlines()[1:]) or "see the console"
+        dead = CommandResult("guest", ("md", "assemble"), None, how, 0.0, console)
         recovered = Recovered(assembled=dead, settled=False, stopped=None, kernel_log=())
         return RecoveredState(number, recovered, lost=str(lost))
 
