@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 
 from harness.ondisk.units import LogSector
 from harness.recovery.era import ERAS
 from harness.recovery.geometry import Geometry
 from harness.recovery.layout import Level, layout_of
-from harness.recovery.log import Log, Ring
+from harness.recovery.log import Log, Ring, UndefinedRecovery
 from harness.recovery.plan import plan_recovery
 from harness.recovery.read_ahead_pool import ReadAheadPool, StaleRead
-from testcases.journal_writer import ArrayImages, Data, raw_crc32c
+from testcases.journal_writer import ArrayImages, Data, Raw, raw_crc32c
 from testcases.unit.written_arrays import array_of, noise
+from testcases.unit.written_logs import SEQ, U, log_of, page, ring_of, scan
 
 RING = 4096  # sectors: more than the pool
 
@@ -105,3 +108,28 @@ def test_a_size_of_a_page_and_a_half_is_one_page_since_there_is_a_pool(
     sums = (raw_crc32c(images.ring().seed, page),)
     payloads = [Data(0, [page], size=12, checksums=sums), Data(80, [noise(-2)])]
     assert planned(images, payloads, era) == wanted
+
+
+def test_pages_follow_at_a_size_that_is_no_whole_page() -> None:
+    ring = ring_of()
+    ring.append(seq=SEQ, position=0, payloads=[Data(0, [page(1)], size=12), Data(8, [page(2)])])
+    metas, end = scan(log_of(ring))
+    assert metas[0].dropped is None
+    # Sector 20 is looked for among the pages that were read ahead, and 16 is found.
+    assert [at for _, _, at in metas[0].entries] == [8, 16]
+    assert end.position == 24
+    ring.log[20 * 512 : 28 * 512] = page(2)
+    metas, end = scan(log_of(ring, era=ERAS["4.11"]))
+    assert metas[0].dropped is None
+    assert [at for _, _, at in metas[0].entries] == [8, 20]
+
+
+def test_page_that_cannot_be_read_is_taken_for_the_one_before() -> None:
+    """Its checksum is that of what is still in the buffer; then it is loaded from nowhere."""
+    ring = ring_of(64)
+    absurd = Data(0, [page(1)], size=8000, checksums=[raw_crc32c(U, page(1)), *[0] * 999])
+    sum_of_1 = struct.pack("<I", raw_crc32c(U, page(1)))
+    follows = Raw(struct.pack("<HHIQ4s", 0, 0, 8, 8, sum_of_1))
+    ring.append(seq=SEQ, position=0, payloads=[absurd, follows])
+    with pytest.raises(UndefinedRecovery, match="was verified and cannot be read any more"):
+        scan(log_of(ring))

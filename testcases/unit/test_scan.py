@@ -9,7 +9,7 @@ import pytest
 from harness.ondisk.log import Fault, MetaBlock, Rejected
 from harness.ondisk.units import LogSector
 from harness.recovery.era import ERAS, NEWEST_ERA, Era
-from harness.recovery.log import Log, LogEnd, Ring, UndefinedRecovery
+from harness.recovery.log import Log, LogEnd, Ring
 from harness.recovery.scan import load_log
 from testcases.journal_writer import Data, Flush, MetaOverrides, Parity, Payload, Raw, raw_crc32c
 from testcases.unit.written_logs import SEQ, U, flip, log_of, page, ring_of, scan
@@ -351,20 +351,6 @@ def test_only_the_first_page_of_a_long_data_payload_counts() -> None:
     assert [at for _, _, at in metas[0].entries] == [8, 24]
 
 
-def test_pages_follow_at_a_size_that_is_no_whole_page() -> None:
-    ring = ring_of()
-    ring.append(seq=SEQ, position=0, payloads=[Data(0, [page(1)], size=12), Data(8, [page(2)])])
-    metas, end = scan(log_of(ring))
-    assert metas[0].dropped is None
-    # Sector 20 is looked for among the pages that were read ahead, and 16 is found.
-    assert [at for _, _, at in metas[0].entries] == [8, 16]
-    assert end.position == 24
-    ring.log[20 * 512 : 28 * 512] = page(2)
-    metas, end = scan(log_of(ring, era=ERAS["4.11"]))
-    assert metas[0].dropped is None
-    assert [at for _, _, at in metas[0].entries] == [8, 20]
-
-
 def test_absurd_size_leads_out_of_the_ring() -> None:
     ring = ring_of(64)
     absurd = Data(0, [page(1)], size=8008, checksums=[raw_crc32c(U, page(1)), *[0] * 1000])
@@ -372,16 +358,6 @@ def test_absurd_size_leads_out_of_the_ring() -> None:
     follows = Data(8, [page(2)])
     ring.append(seq=SEQ, position=0, payloads=[absurd, follows])
     assert steps(log_of(ring)) == [(0, SEQ, "dropped"), (8, SEQ + 1, "magic")]
-
-
-def test_page_that_cannot_be_read_is_taken_for_the_one_before() -> None:
-    """Its checksum is that of what is still in the buffer; then it is loaded from nowhere."""
-    ring = ring_of(64)
-    absurd = Data(0, [page(1)], size=8000, checksums=[raw_crc32c(U, page(1)), *[0] * 999])
-    follows = Raw(struct.pack("<HHIQ4s", 0, 0, 8, 8, SUM_OF_1))
-    ring.append(seq=SEQ, position=0, payloads=[absurd, follows])
-    with pytest.raises(UndefinedRecovery, match="was verified and cannot be read any more"):
-        scan(log_of(ring))
 
 
 def test_flags_are_kept_and_change_nothing() -> None:
