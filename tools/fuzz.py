@@ -92,6 +92,8 @@ def fuzz_command(
 
     Exit status: 0 all agree, 1 some differ, 2 misuse, 3 no guest could be had, 130 interrupted.
     """
+    if only is not None and only >= states:
+        raise BadInput(f"--state {only}: there are {states}, from 0 on; see --states")
     shape = fuzzed_shape(chosen_shape(**shape_given))
     with progress("fuzz") as say:
         kernel = find_kernel(kernel_name, modules, replaced, say=say)

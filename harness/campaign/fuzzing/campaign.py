@@ -42,7 +42,6 @@ from harness.campaign.fuzzing.subject import FuzzLook, look_at
 from harness.campaign.known_issues import KnownIssues
 from harness.campaign.lab import Say
 from harness.crash.base import contents_at_end
-from harness.errors import BadInput
 from harness.fuzzing.coverage import Coverage
 from harness.fuzzing.journal import in_words
 from harness.recovery.era import ERAS
@@ -107,11 +106,8 @@ def fuzz(
         only: the number of the one state to look at, known or not; its images are kept.
 
     Raises:
-        BadInput: there is no state of that number.
         HarnessError: no guest could be had; what is known by then is kept.
     """
-    if only is not None and only >= options.states:
-        raise BadInput(f"--state {only}: there are {options.states}, from 0 on; see --states")
     if only is None:
         begin_anew_if_finished(folder)
     made = contents_at_end(bare_base(options.crash, folder, say))
