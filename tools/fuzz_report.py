@@ -116,7 +116,7 @@ def coverage_lines(coverage: Coverage, own_era: str) -> Iterator[str]:
     for kind in sorted({kind for kind, _ in coverage.payloads}):
         counts = "".join(f"{coverage.payloads[kind, state]:>13}" for state in states)
         yield f"{_INDENT}{kind:<15}{counts}"
-    yield "fields     field                  values, each with how often it was written"
+    yield "fields     field                  values, each with how many journals have it"
     for name, values in _nested(coverage.fields).items():
         yield from _folded(name, values)
     yield "tricks     in how many journals each was played"

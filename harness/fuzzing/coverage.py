@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from harness.fuzzing.journal import Journal, WrittenMeta
+from harness.fuzzing.payloads import bytes_used
 from harness.fuzzing.site import FuzzedArray
 from harness.ondisk.log import (
     HEADER_BYTES,
@@ -48,7 +49,8 @@ class Coverage:
     tricks: Counter[str] = field(default_factory=Counter)
     # (kind of payload, what recovery made of its meta block)
     payloads: Counter[tuple[str, str]] = field(default_factory=Counter)
-    fields: Counter[tuple[str, str]] = field(default_factory=Counter)  # (field, its value)
+    # (field, its value): in how many journals
+    fields: Counter[tuple[str, str]] = field(default_factory=Counter)
     ends: Counter[str] = field(default_factory=Counter)
     eras: dict[str, EraCount] = field(default_factory=dict)
 
@@ -57,17 +59,16 @@ class Coverage:
         self.states += 1
         self.kinds[journal.kind] += 1
         self.tricks.update(set(journal.tricks))
-        self.fields["journal_tail", "a lie" if "journal_tail" in journal.lies else "true"] += 1
         wraps = any(meta.end(array) < meta.position for meta in journal.metas)
         self.ends["the log goes around the ring"] += wraps
+        values = {("journal_tail", "a lie" if "journal_tail" in journal.lies else "true")}
         for meta in journal.metas:
-            for name, value in _header_values(meta):
-                self.fields[name, value] += 1
+            values.update(_header_values(meta))
             cut_off = meta.pages_written is not None
-            self.fields["pages behind the block", "cut off" if cut_off else "all"] += 1
+            values.add(("pages behind the block", "cut off" if cut_off else "all"))
             for payload in _payloads(meta, array):
-                for name, value in _payload_values(payload, array):
-                    self.fields[name, value] += 1
+                values.update(_payload_values(payload, array))
+        self.fields.update(values)
 
     def take_scan(self, journal: Journal, array: FuzzedArray, scan: list[ScannedMeta]) -> None:
         """Count what a scan by the kernel's era made of each payload."""
@@ -141,9 +142,10 @@ def _header_values(meta: WrittenMeta) -> Iterator[tuple[str, str]]:
 
 
 def _payloads(meta: WrittenMeta, array: FuzzedArray) -> Iterator[Payload | BrokenPayload]:
-    """Yield each descriptor; a list that its size takes beyond the end is cut there."""
+    """Yield each descriptor that was written; a list that its size takes too far is cut."""
     block = meta.blocks(array)[0]
-    end = min(int.from_bytes(block[12:16], "little"), BLOCK_BYTES)
+    written = bytes_used(meta.payloads) + len(meta.lies.noise)
+    end = min(int.from_bytes(block[12:16], "little"), written)
     offset = HEADER_BYTES
     while offset < end:
         parsed = parse_payload(block, offset, end, clip=True)

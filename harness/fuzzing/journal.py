@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from harness.fuzzing.payloads import TRUE, Flush, Lies, Payload, log_pages, meta_block
@@ -88,12 +88,11 @@ def in_words(journal: Journal, array: FuzzedArray) -> list[str]:
     return [f"{journal.name}: {', '.join(array.in_words)}", *journal.words]
 
 
-def pages_by_place(
+def pages_by_stripe(
     pages: Mapping[int, bytes], array: FuzzedArray
-) -> Iterator[tuple[int, Sequence[int], Mapping[int, bytes]]]:
-    """Yield each stripe of which pages are known: its sector, all its array sectors, and those."""
+) -> Mapping[int, Mapping[int, bytes]]:
+    """Return pages of an array, known by their array sector, for each stripe."""
     stripes: dict[int, dict[int, bytes]] = {}
-    for at, page in pages.items():
+    for at, page in sorted(pages.items()):
         stripes.setdefault(array.stripe_of(at), {})[at] = page
-    for stripe, known in sorted(stripes.items()):
-        yield stripe, array.sectors_of(stripe), known
+    return stripes

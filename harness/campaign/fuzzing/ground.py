@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from harness.crash.content import DiskContent
 from harness.fuzzing.generator import any_journal
-from harness.fuzzing.journal import Journal, pages_by_place
+from harness.fuzzing.journal import Journal, pages_by_stripe
 from harness.fuzzing.model_array import ModelArray, first_contents
 from harness.md.shape import JOURNAL_NAME, MEMBER_OFFSET_SECTORS, Shape
 from harness.ondisk.crc import uuid_checksum
@@ -89,7 +89,7 @@ def state_with(ground: Ground, number: int, array: ModelArray, journal: Journal)
     """Return the state that a journal makes of the ground."""
     shape = ground.shape
     contents = {name: content.copy() for name, content in ground.contents.items()}
-    for stripe, _, known in pages_by_place(journal.on_members, array):
+    for stripe, known in pages_by_stripe(journal.on_members, array).items():
         for slot, page in _stripe_pages(array, stripe, known).items():
             _put_page(contents[shape.member_names[slot]], stripe, page)
     log = contents[JOURNAL_NAME]
