@@ -11,6 +11,7 @@ from harness.campaign.crash import CrashOptions
 from harness.campaign.exploring.batch import bank_guest
 from harness.campaign.exploring.oracles import NONE, Oracles
 from harness.campaign.exploring.recordings import bare_base
+from harness.campaign.fuzzing import subject
 from harness.campaign.fuzzing.ground import Ground, fuzzed_state, ground_of, state_with
 from harness.campaign.fuzzing.subject import look_at
 from harness.campaign.known_issues import known_issues_of
@@ -26,6 +27,7 @@ from tools.fuzz import fuzzed_shape
 
 pytestmark = pytest.mark.guest
 
+HANG_S = 10.0
 SHAPE = fuzzed_shape(Shape(chunk_bytes=16384, journal_bytes=MIB))
 
 
@@ -78,7 +80,10 @@ def test_the_flush_of_a_data_only_stripe_warns(crash: CrashOptions, ground: Grou
     assert found.reason == "flush-of-data-only-stripe-warns"
 
 
-def test_recovery_of_a_full_log_ends_in_a_bug_or_never(crash: CrashOptions, ground: Ground) -> None:
+def test_recovery_of_a_full_log_ends_in_a_bug_or_never(
+    crash: CrashOptions, ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subject, "DEADLINE_S", HANG_S)
     array = array_of(ground, 160)
     data = [stripe(array, number)[0] for number in range(7)]
     found = verdict(crash, ground, array, data)
