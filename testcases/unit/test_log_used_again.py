@@ -41,18 +41,18 @@ def left(predicted: PredictedState, *, tail: int) -> dict[str, DiskContent]:
     """Return what a kernel leaves that logs one meta block for the parity of each stripe."""
     after = {name: content.copy() for name, content in predicted.after.items()}
     log = after[JOURNAL_NAME]
-    for position, block in _rewritten_blocks(predicted.plan, predicted.log):
-        log.blocks[(DATA_AT + position) // 8] = block
+    for at, block in _rewritten_blocks(predicted.plan, predicted.log):
+        log.blocks[(DATA_AT + at) // 8] = block
     last = predicted.plan.rewritten[-1]
-    at: int = (last.position + 16) % 160
+    position = (last.position + 16) % 160
     seq = last.seq + 1
     for number in range(STRIPES):
         parity = parity_of(predicted, number)
         payloads = [Parity(location=8 * number, pages=(parity,))]
-        block = meta_block(seed=SHORT.seed, seq=seq, position=at, payloads=payloads)
-        for page in (block, parity):
-            log.blocks[(DATA_AT + at) // 8] = page
-            at = (at + 8) % 160
+        meta = meta_block(seed=SHORT.seed, seq=seq, position=position, payloads=payloads)
+        for page in (meta, parity):
+            log.blocks[(DATA_AT + position) // 8] = page
+            position = (position + 8) % 160
         seq += 1
     journal = predicted.array.superblocks[JOURNAL_NAME]
     log.write(4096, with_log(journal, tail=tail, data_size=160))
