@@ -137,4 +137,11 @@ def _fail(name: str, message: str, status: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run(sys.argv[1:]))
+    status = run(sys.argv[1:])
+    if status == EXIT_INTERRUPTED:
+        # An interruption that came while a module made a dataclass, which executes a string, is
+        # remembered by Python although it was handled: it would kill itself at its end.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)

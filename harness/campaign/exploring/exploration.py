@@ -9,9 +9,8 @@ from __future__ import annotations
 import itertools
 import shutil
 import time
-from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness.campaign.exploring.choosing import (
@@ -20,14 +19,7 @@ from harness.campaign.exploring.choosing import (
     predictor_of,
     subject_of,
 )
-from harness.campaign.exploring.guest_pool import (
-    AT_ONCE,
-    GuestPool,
-    Job,
-    Judged,
-    guest_pool,
-    recover_and_judge,
-)
+from harness.campaign.exploring.guest_pool import Judged, guest_pool, recover_and_judge
 from harness.campaign.exploring.interrupted import interruptions, same_end
 from harness.campaign.exploring.oracles import Sampled
 from harness.campaign.exploring.recordings import (
@@ -36,6 +28,7 @@ from harness.campaign.exploring.recordings import (
     scenario_recording,
     sequence_recordings,
 )
+from harness.campaign.exploring.recoveries import Progress, Recoveries, StateNotes
 from harness.campaign.exploring.state_evidence import keep_state
 from harness.campaign.exploring.store import (
     ITSELF,
@@ -59,20 +52,7 @@ from harness.verdict.verdict import Finding, Judgement, Outcome, Verdict, verdic
 
 STORE = "explore.sqlite"
 _FINISHED = "finished"
-_STATES_AT_ONCE = 100  # written down together
 _MOST_KEPT = 5  # red states of which the images are kept
-_TELL_EVERY_S = 2.0
-
-
-@dataclass(slots=True, kw_only=True)
-class Progress:
-    """What this run has done so far."""
-
-    began: float = field(default_factory=time.monotonic)
-    looked_at: int = 0  # states
-    known_before: int = 0  # of them, from a run before
-    recovered: int = 0  # by the kernel
-    red: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,12 +139,10 @@ class _Run:
         self._known = store.known_states()
         self._judged_traces = {record.number for record in store.recordings()}
         self._tickets = itertools.count()
-        self._records: list[StateRecord] = []
-        self._jobs: deque[Job] = deque()
+        self._notes = StateNotes(store)
         self._children_of: dict[bytes, int] = {}  # jobs of recoveries' crash states: their number
-        self._in_hand = 0
         self._predictor = predictor_of(options)
-        self._told = 0.0
+        self._recoveries: Recoveries
         self.progress = Progress()
 
     def go(self, guests: int) -> float:
@@ -173,6 +151,10 @@ class _Run:
         recordings = list(recordings_of(options, self._folder, guests=guests, say=self._say))
         image, shape = options.crash.image, options.crash.shape
         with guest_pool(image, shape, recover_and_judge, guests=guests, say=self._say) as pool:
+            self._recoveries = Recoveries(
+                pool, self.progress, take=self._take, say=self._say,
+                of=f"{options.states} states looked at",
+            )  # fmt: skip
             try:
                 first = 0
                 for number, named in enumerate(recordings):
@@ -180,14 +162,11 @@ class _Run:
                     states = -(-left // (len(recordings) - number))
                     self._judge_trace(number, named)
                     if named.recording is not None:
-                        self._explore(pool, number, named.recording, first, states)
+                        self._explore(number, named.recording, first, states)
                     first += states
-                while self._in_hand or self._jobs:
-                    self._hand_over(pool, least=1)
-                    self._take(pool.next_ready())
-                    self._tell()
+                self._recoveries.finish()
             finally:
-                self._write_down()
+                self._notes.write_down()
             return pool.busy_s
 
     def _judge_trace(self, number: int, named: NamedRecording) -> None:
@@ -212,12 +191,7 @@ class _Run:
         )  # fmt: skip
 
     def _explore(
-        self,
-        pool: GuestPool[Job, Judged],
-        recording_number: int,
-        recording: Recording,
-        first: int,
-        states: int,
+        self, recording_number: int, recording: Recording, first: int, states: int
     ) -> None:
         if self._only is not None and not first <= self._only < first + states:
             return
@@ -227,9 +201,7 @@ class _Run:
             numbered = chosen.renumbered(first + chosen.number)
             if self._only in (None, numbered.number):
                 self._look_at(subject, numbered, names, recording_number)
-            self._hand_over(pool, least=AT_ONCE)
-            self._take(pool.ready())
-            self._tell()
+            self._recoveries.go_on()
 
     def _look_at(
         self, subject: Subject, chosen: ChosenState, names: list[str], recording: int
@@ -242,46 +214,35 @@ class _Run:
         else:
             verdict = self._issues.apply(look.verdict)
             self.progress.red += verdict.outcome is Outcome.DIFFERS
-            self._records.append(
+            self._notes.add(
                 StateRecord(
                     number=chosen.number, recording=recording, cut=chosen.cut.sequence,
                     verdict=verdict, lost_writes=chosen.lost_writes,
                     torn_writes=chosen.torn_writes, identity=look.identity,
                 )
             )  # fmt: skip
-            if len(self._records) >= _STATES_AT_ONCE:
-                self._write_down()
         if look.job is not None and (look.identity not in self._seen or self._only is not None):
             self._seen.add(look.identity)
-            self._jobs.append(look.job)
+            self._recoveries.add(look.job)
 
-    def _hand_over(self, pool: GuestPool[Job, Judged], *, least: int) -> None:
-        while len(self._jobs) >= least:
-            batch = [self._jobs.popleft() for _ in range(min(AT_ONCE, len(self._jobs)))]
-            self._in_hand += len(batch)
-            self._take(pool.put(batch))
-
-    def _take(self, results: Iterator[Judged]) -> None:
-        for judged in results:
-            self._in_hand -= 1
-            verdict = self._issues.apply(judged.verdict)
-            child = self._children_of.pop(judged.job.identity, ITSELF)
-            self.progress.recovered += 1
-            self.progress.red += verdict.outcome is Outcome.DIFFERS
-            red = verdict.outcome is Outcome.DIFFERS and self.progress.red <= _MOST_KEPT
-            if red or self._only is not None:
-                name = f"state-{judged.job.number}" + (f".{child}" if child != ITSELF else "")
-                keep_state(self._folder / name, judged, self._disk_sizes())
-            interrupt = child == ITSELF and self._is_interrupted(judged)
-            self._store.add_class(
-                ClassRecord(
-                    identity=judged.job.identity, leader=judged.job.number, child=child,
-                    verdict=verdict, seconds=judged.seconds,
-                ),
-                complete=not interrupt,
-            )  # fmt: skip
-            if interrupt:
-                self._look_at_children(judged)
+    def _take(self, judged: Judged) -> None:
+        verdict = self._issues.apply(judged.verdict)
+        child = self._children_of.pop(judged.job.identity, ITSELF)
+        self.progress.red += verdict.outcome is Outcome.DIFFERS
+        red = verdict.outcome is Outcome.DIFFERS and self.progress.red <= _MOST_KEPT
+        if red or self._only is not None:
+            name = f"state-{judged.job.number}" + (f".{child}" if child != ITSELF else "")
+            keep_state(self._folder / name, judged, self._disk_sizes())
+        interrupt = child == ITSELF and self._is_interrupted(judged)
+        self._store.add_class(
+            ClassRecord(
+                identity=judged.job.identity, leader=judged.job.number, child=child,
+                verdict=verdict, seconds=judged.seconds,
+            ),
+            complete=not interrupt,
+        )  # fmt: skip
+        if interrupt:
+            self._look_at_children(judged)
 
     def _is_interrupted(self, judged: Judged) -> bool:
         """Whether the crash states of this recovery are looked at."""
@@ -311,26 +272,11 @@ class _Run:
             if job is not None and state.identity not in self._seen:
                 self._seen.add(state.identity)
                 self._children_of[state.identity] = state.chosen.number
-                self._jobs.append(job)
+                self._recoveries.add(job)
         self._store.add_children(judged.job.identity, records)
 
     def _disk_sizes(self) -> dict[str, int]:
         return self._options.crash.shape.disk_sizes
-
-    def _write_down(self) -> None:
-        self._store.add_states(self._records)
-        self._records = []
-
-    def _tell(self) -> None:
-        progress, now = self.progress, time.monotonic()
-        if now - self._told > _TELL_EVERY_S:
-            self._told = now
-            rate = progress.recovered / (now - progress.began)
-            self._say(
-                f"{progress.looked_at} of {self._options.states} states looked at,"
-                f" {progress.recovered} recovered by the kernel ({rate:.1f} a second),"
-                f" {self._in_hand + len(self._jobs)} waiting, {progress.red} red"
-            )
 
 
 def begin_anew_if_finished(folder: Path) -> None:

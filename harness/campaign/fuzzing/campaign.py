@@ -6,28 +6,15 @@ import hashlib
 import itertools
 import json
 import time
-from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.campaign.crash import CrashOptions
-from harness.campaign.exploring.exploration import (
-    STORE,
-    Explored,
-    Progress,
-    begin_anew_if_finished,
-)
-from harness.campaign.exploring.guest_pool import (
-    AT_ONCE,
-    GuestPool,
-    Job,
-    Judged,
-    guest_pool,
-    recover_and_judge,
-)
+from harness.campaign.exploring.exploration import STORE, Explored, begin_anew_if_finished
+from harness.campaign.exploring.guest_pool import Judged, guest_pool, recover_and_judge
 from harness.campaign.exploring.oracles import Oracles
 from harness.campaign.exploring.recordings import bare_base
+from harness.campaign.exploring.recoveries import Progress, Recoveries, StateNotes
 from harness.campaign.exploring.state_evidence import keep_state
 from harness.campaign.exploring.store import (
     SCHEMA,
@@ -52,9 +39,7 @@ from harness.verdict.predicted_state import PredictedState
 from harness.verdict.verdict import Outcome, Verdict
 
 GENERATION = 1  # of the generator: another one makes other journals of the same seed
-_STATES_AT_ONCE = 100  # written down together
 _MOST_KEPT = 5  # red states of which the images are kept
-_TELL_EVERY_S = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,10 +134,8 @@ class _Run:
         self._seen = store.known_classes()
         self._known = store.known_states()
         self._tickets = itertools.count()
-        self._records: list[StateRecord] = []
-        self._jobs: deque[Job] = deque()
-        self._in_hand = 0
-        self._told = 0.0
+        self._notes = StateNotes(store)
+        self._recoveries: Recoveries
         self.progress = Progress()
         self.coverage = Coverage()
 
@@ -161,18 +144,17 @@ class _Run:
         image, shape = self._options.crash.image, self._options.crash.shape
         numbers = range(self._options.states) if self._only is None else [self._only]
         with guest_pool(image, shape, recover_and_judge, guests=guests, say=self._say) as pool:
+            self._recoveries = Recoveries(
+                pool, self.progress, take=self._take, say=self._say,
+                of=f"{self._options.states} journals written",
+            )  # fmt: skip
             try:
                 for number in numbers:
                     self._look_at(number)
-                    self._hand_over(pool, least=AT_ONCE)
-                    self._take(pool.ready())
-                    self._tell()
-                while self._in_hand or self._jobs:
-                    self._hand_over(pool, least=1)
-                    self._take(pool.next_ready())
-                    self._tell()
+                    self._recoveries.go_on()
+                self._recoveries.finish()
             finally:
-                self._write_down()
+                self._notes.write_down()
             return pool.busy_s
 
     def _look_at(self, number: int) -> None:
@@ -191,7 +173,7 @@ class _Run:
         job = look.job
         if job.identity not in self._seen or self._only is not None:
             self._seen.add(job.identity)
-            self._jobs.append(job)
+            self._recoveries.add(job)
 
     def _cover(self, state: FuzzedState, predicted: PredictedState | None) -> None:
         self.coverage.take_journal(state.journal, state.array)
@@ -204,39 +186,28 @@ class _Run:
         self.coverage.take_eras(plans, predicted.log.era.name)
 
     def _note(self, number: int, look: FuzzLook) -> None:
-        self._records.append(
+        self._notes.add(
             StateRecord(
                 number=number, recording=0, cut=0, lost_writes=0, torn_writes=0,
                 identity=look.job.identity, verdict=look.verdict,
             )
         )  # fmt: skip
-        if len(self._records) >= _STATES_AT_ONCE:
-            self._write_down()
 
-    def _hand_over(self, pool: GuestPool[Job, Judged], *, least: int) -> None:
-        while len(self._jobs) >= least:
-            batch = [self._jobs.popleft() for _ in range(min(AT_ONCE, len(self._jobs)))]
-            self._in_hand += len(batch)
-            self._take(pool.put(batch))
-
-    def _take(self, results: Iterator[Judged]) -> None:
-        for judged in results:
-            self._in_hand -= 1
-            verdict = self._issues.apply(judged.verdict)
-            judged = replace(judged, verdict=verdict)
-            red = verdict.outcome is Outcome.DIFFERS
-            self.progress.recovered += 1
-            self.progress.red += red
-            kept = self.progress.red <= _MOST_KEPT or self._options.keep
-            if (red and kept) or self._only is not None:
-                self._keep(judged)
-            self._store.add_class(
-                ClassRecord(
-                    identity=judged.job.identity, leader=judged.job.number, verdict=verdict,
-                    seconds=judged.seconds,
-                ),
-                complete=True,
-            )  # fmt: skip
+    def _take(self, judged: Judged) -> None:
+        verdict = self._issues.apply(judged.verdict)
+        judged = replace(judged, verdict=verdict)
+        red = verdict.outcome is Outcome.DIFFERS
+        self.progress.red += red
+        kept = self.progress.red <= _MOST_KEPT or self._options.keep
+        if (red and kept) or self._only is not None:
+            self._keep(judged)
+        self._store.add_class(
+            ClassRecord(
+                identity=judged.job.identity, leader=judged.job.number, verdict=verdict,
+                seconds=judged.seconds,
+            ),
+            complete=True,
+        )  # fmt: skip
 
     def _keep(self, judged: Judged) -> None:
         number, crash = judged.job.number, self._options.crash
@@ -247,21 +218,6 @@ class _Run:
         (folder / "journal.txt").write_text("".join(f"{line}\n" for line in lines))
         document = {"schema": 1, "seed": crash.seed, "state": number, "assembled": state.there}
         (folder / "state.json").write_text(json.dumps(document, indent=1) + "\n")
-
-    def _write_down(self) -> None:
-        self._store.add_states(self._records)
-        self._records = []
-
-    def _tell(self) -> None:
-        progress, now = self.progress, time.monotonic()
-        if now - self._told > _TELL_EVERY_S:
-            self._told = now
-            rate = progress.recovered / (now - progress.began)
-            self._say(
-                f"{progress.looked_at} of {self._options.states} journals written,"
-                f" {progress.recovered} recovered by the kernel ({rate:.1f} a second),"
-                f" {self._in_hand + len(self._jobs)} waiting, {progress.red} red"
-            )
 
 
 def plan_in_era(predicted: PredictedState, era_name: str) -> RecoveryPlan | None:
