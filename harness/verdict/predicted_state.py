@@ -241,6 +241,17 @@ def runs_out_of_log(predicted: PredictedState) -> bool:
     return (anew + parity) * BLOCK_SECTORS >= log.ring.size
 
 
+def data_only_beyond(predicted: PredictedState, sizes_bytes: Mapping[str, int]) -> bool:
+    """Whether a data-only stripe lies behind the end of a member's disk."""
+    rooms = [
+        sizes_bytes[label] // SECTOR_BYTES - superblock.data_offset
+        for label, superblock in predicted.array.superblocks.items()
+        if not superblock.is_journal
+    ]
+    end = min(rooms, default=0)
+    return any(each.stripe + BLOCK_SECTORS > end for each in predicted.plan.data_only)
+
+
 def superblocks_of(
     contents: Mapping[str, DiskContent], sizes_bytes: Mapping[str, int]
 ) -> dict[str, Superblock]:

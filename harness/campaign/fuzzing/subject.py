@@ -21,6 +21,7 @@ from harness.recovery.plan import UnreadableTail
 from harness.verdict.guards import guarded_disks, inside_writes, judge_guards
 from harness.verdict.predicted_state import (
     PredictedState,
+    data_only_beyond,
     flushed_data_only,
     predict_state,
     runs_out_of_log,
@@ -100,17 +101,19 @@ def judge_fuzzed(
     asked = {outside.sector for outside in predicted.outside}
     every = (*done.writes, *done.writes_of_second)
     guards = judge_guards(every, disks, guarded, asked)
-    told = [_with_facts(judgement, predicted) for judgement in verdict.judgements]
+    told = [_with_facts(judgement, predicted, sizes_bytes) for judgement in verdict.judgements]
     return verdict_of((*told, guards))
 
 
-def _with_facts(judgement: Judgement, predicted: PredictedState) -> Judgement:
+def _with_facts(
+    judgement: Judgement, predicted: PredictedState, sizes_bytes: Mapping[str, int]
+) -> Judgement:
     """Attach to what `alive` objects to what is odd about the journal, for `known` to match."""
     if judgement.oracle != "alive" or not judgement.findings:
         return judgement
     facts = {
         "flush_of_data_only": int(flushed_data_only(predicted) > 0),
-        "behind_the_members": int(bool(predicted.outside)),
+        "data_only_beyond_the_disks": int(data_only_beyond(predicted, sizes_bytes)),
         "runs_out_of_log": int(runs_out_of_log(predicted)),
     }
     findings = tuple(replace(f, facts={**f.facts, **facts}) for f in judgement.findings)
