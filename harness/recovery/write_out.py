@@ -18,6 +18,10 @@ from harness.recovery.parity import q_syndrome, xor_pages
 ReadMember = Callable[[int], bytes]  # the page of one device at the stripe, before the write
 
 
+class NeededInVain(UndefinedRecovery):
+    """A data-only stripe cannot be written out: see `needed_in_vain`."""
+
+
 class Method(enum.Enum):
     """How new parity comes about."""
 
@@ -80,7 +84,7 @@ def write_out(
     method = choose_method(geometry, row, new, unreadable=unreadable, synced=synced)
     rmw = method is Method.READ_MODIFY_WRITE
     if missing := needed_in_vain(geometry, row, new, unreadable=unreadable, synced=synced):
-        raise UndefinedRecovery(
+        raise NeededInVain(
             f"data-only stripe needs member {', '.join(map(str, missing))}, which cannot be read;"
             " what the kernel makes of it cannot be told"
         )

@@ -22,7 +22,7 @@ from harness.recovery.era import Era
 from harness.recovery.image_writes import ImageWrite, OutsideWrite, RecoveryWrites
 from harness.recovery.log import Log
 from harness.recovery.members import Array, no_longer_members, put_together, stale_members
-from harness.recovery.plan import RecoveryPlan, follow_log
+from harness.recovery.plan import RecoveryPlan, follow_log, plan_recovery
 
 Look = tuple[str, int]  # a disk, and the number of a block of it
 
@@ -227,18 +227,43 @@ def flushed_data_only(predicted: PredictedState) -> int:
     return count
 
 
-def runs_out_of_log(predicted: PredictedState) -> bool:
+def runs_out_of_log(plan: RecoveryPlan, log: Log) -> bool:
     """Whether the log has no room for data-only stripes logged anew and for their parity.
 
     The driver does not let its log become so full. ``r5l_write_stripe`` then puts stripes aside,
     for which nothing makes room, or meets BUG() where one of them is the first of the log.
     """
-    plan, log = predicted.plan, predicted.log
     if not plan.written_out:
         return False
     anew = sum(1 + len(meta.pages) for meta in plan.rewritten)
     parity = (1 + log.parities) * len(plan.rewritten)
     return (anew + parity) * BLOCK_SECTORS >= log.ring.size
+
+
+def plan_of_log(
+    contents: Mapping[str, DiskContent], sizes_bytes: Mapping[str, int], era: Era
+) -> tuple[RecoveryPlan, Log]:
+    """Return what recovery makes of a state's log alone, whatever its members hold.
+
+    Raises:
+        UndefinedRecovery, UnreadableTail, StripeCacheExhausted: as of ``plan_recovery``.
+    """
+    array = put_together(superblocks_of(contents, sizes_bytes))
+    assert array.journal is not None
+    size_sectors = sizes_bytes[array.journal] // SECTOR_BYTES
+    log = _log_of(array, array.journal, _Looks(contents), era, size_sectors)
+    return plan_recovery(log, array.geometry), log
+
+
+def data_only_beyond(predicted: PredictedState, sizes_bytes: Mapping[str, int]) -> bool:
+    """Whether a data-only stripe lies behind the end of a member's disk."""
+    rooms = [
+        sizes_bytes[label] // SECTOR_BYTES - superblock.data_offset
+        for label, superblock in predicted.array.superblocks.items()
+        if not superblock.is_journal
+    ]
+    end = min(rooms, default=0)
+    return any(each.stripe + BLOCK_SECTORS > end for each in predicted.plan.data_only)
 
 
 def superblocks_of(

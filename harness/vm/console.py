@@ -48,7 +48,9 @@ def diagnose(console: Path, *, doing: str, ended: int | None, waited_s: float) -
     if panic := _first(_PANIC, every):
         return GuestPanicked(f"guest: its kernel panicked ({panic}) while {where}")
     if oops := _first(_OOPS, every):
-        function = _RIP.search("\n".join(every))
+        # Of the oops, and not of a warning before it.
+        said = [number for number, line in enumerate(every) if _OOPS.search(line)]
+        function = _RIP.search("\n".join(every[said[0] :]))
         at = f" in {function[1]}" if function else ""
         return GuestOopsed(f"guest: its kernel oopsed ({oops}{at}) while {where}")
     if ended is not None:

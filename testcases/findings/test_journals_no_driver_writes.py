@@ -18,7 +18,7 @@ from harness.campaign.known_issues import known_issues_of
 from harness.crash.base import contents_at_end
 from harness.fuzzing.journal import Journal, WrittenMeta
 from harness.fuzzing.model_array import ModelArray
-from harness.fuzzing.payloads import Flush, Payload
+from harness.fuzzing.payloads import Data, Flush, Payload
 from harness.fuzzing.site import noise, stripe_payloads
 from harness.md.shape import MIB, Shape
 from harness.verdict.verdict import Verdict
@@ -93,3 +93,13 @@ def test_recovery_of_a_full_log_ends_in_a_bug_or_never(
     )
     assert found is not None, "it went well each time"
     assert found.reason in ("bug-in-recovery-of-a-full-log", "hang-in-recovery-of-a-full-log")
+
+
+def test_recovery_of_a_stripe_beyond_the_disks_never_ends(
+    crash: CrashOptions, ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subject, "DEADLINE_S", HANG_S)
+    array = array_of(ground, 2048)
+    beyond = Data(location=array.array_sectors + 2**21, pages=(noise(1),))
+    found = verdict(crash, ground, array, [beyond])
+    assert found.reason == "hang-in-recovery-beyond-the-disks"

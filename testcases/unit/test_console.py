@@ -183,3 +183,18 @@ def test_bytes_that_are_no_text_do_no_harm(tmp_path: Path) -> None:
     console = tmp_path / "console.log"
     console.write_bytes(b"\xff\xfe garbage\n\x00\x1b[2J" + PANIC.encode())
     assert type(lost(console)) is GuestPanicked
+
+
+def test_an_oops_is_named_by_its_own_function_and_not_by_that_of_a_warning_before(
+    tmp_path: Path,
+) -> None:
+    console = tmp_path / "console.log"
+    lines = [
+        "WARNING: CPU: 0 PID: 1 at drivers/md/raid5-cache.c:2131 r5l_start+0xc30/0x10d0 [raid456]",
+        "RIP: 0010:r5l_start+0xc30/0x10d0 [raid456]",
+        "kernel BUG at drivers/md/raid5-cache.c:1072!",
+        "RIP: 0010:r5l_write_stripe+0x1/0x2 [raid456]",
+    ]
+    console.write_text("\n".join(lines))
+    lost = diagnose(console, doing="'recover_states'", ended=None, waited_s=1.0)
+    assert "(kernel BUG at drivers/md/raid5-cache.c:1072! in r5l_write_stripe)" in str(lost)

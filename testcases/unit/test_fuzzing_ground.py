@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from harness.campaign.exploring.batch import RecoveredState
 from harness.campaign.exploring.oracles import NONE, Oracles
-from harness.campaign.fuzzing.ground import FuzzedState, fuzzed_state
+from harness.campaign.fuzzing.ground import FuzzedState, fuzzed_state, state_with
 from harness.campaign.fuzzing.subject import look_at
+from harness.campaign.judging import Recovered
+from harness.fuzzing.journal import Journal, WrittenMeta
+from harness.fuzzing.payloads import Data
+from harness.fuzzing.site import noise
+from harness.hosts.host import CommandResult
 from harness.md.shape import JOURNAL_NAME, Shape
+from harness.ondisk.units import ArraySector, StripeSector
 from harness.recovery.era import NEWEST_ERA
 from harness.recovery.members import put_together
 from harness.verdict.guards import guarded_disks
 from harness.verdict.predicted_state import superblocks_of
+from harness.verdict.verdict import Outcome
 from testcases.unit.fuzzed_ground import RAID6, SHAPE, ground
 
 
@@ -66,3 +76,29 @@ def test_what_cannot_be_told_goes_before_the_kernel_all_the_same() -> None:
     ]
     assert all(look.job is not None for look in looks)
     assert sum(look.predicted is not None for look in looks) > 100
+
+
+def test_a_hang_of_what_cannot_be_told_is_told_apart() -> None:
+    """RAID-6 without a parity and a page of data that is not logged: nothing computes that."""
+    array = fuzzed_state(ground(RAID6), 7, 0).array
+    array = replace(array, missing=frozenset({0, 1}), log_sectors=1000)
+    at = next(
+        at
+        for at in range(0, array.array_sectors, 8)
+        if len({0, 1} & set(array.geometry.row_at(StripeSector(array.stripe_of(at))).data)) == 1
+        and array.geometry.place(ArraySector(at)).device > 1
+    )
+    meta = WrittenMeta(seq=7, position=0, payloads=(Data(location=at, pages=(noise(1),)),))
+    journal = Journal("one page", "hostile", [], tail=0, metas=[meta])
+    state = state_with(ground(RAID6), 0, array, journal)
+    look = look_at(state, RAID6.disk_sizes, NEWEST_ERA, Oracles(NONE), seed=7, ticket=0)
+    assert look.predicted is None
+    assert look.verdict.outcome is Outcome.NOT_RUN
+    hung = CommandResult("guest", ("md", "assemble"), None, "", 30.0, "the request:\nr5l_start")
+    done = RecoveredState(0, Recovered(hung, settled=False, stopped=None, kernel_log=()))
+    (finding,) = look.job.judge(done).findings
+    assert finding.facts["needs_missing_member"] == 1
+    assert finding.facts["runs_out_of_log"] == 0
+    refused = CommandResult("guest", ("md", "assemble"), 1, "md: Invalid argument", 1.0)
+    done = RecoveredState(0, Recovered(refused, settled=False, stopped=None, kernel_log=()))
+    assert look.job.judge(done).outcome is Outcome.AGREES, "whether md starts it is not known"

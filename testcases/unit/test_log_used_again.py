@@ -71,7 +71,7 @@ def said(predicted: PredictedState, after: dict[str, DiskContent]) -> list[str]:
 
 
 def test_what_is_reclaimed_may_be_used_again(predicted: PredictedState) -> None:
-    assert runs_out_of_log(predicted)
+    assert runs_out_of_log(predicted.plan, predicted.log)
     tail = predicted.plan.rewritten[-1].position
     assert said(predicted, left(predicted, tail=tail)) == []
 

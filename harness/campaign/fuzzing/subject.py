@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -18,10 +19,13 @@ from harness.recovery.log import UndefinedRecovery
 from harness.recovery.members import Array, put_together
 from harness.recovery.metawise import DEFAULT_STRIPE_CACHE_SIZE, StripeCacheExhausted
 from harness.recovery.plan import UnreadableTail
+from harness.recovery.write_out import NeededInVain
 from harness.verdict.guards import guarded_disks, inside_writes, judge_guards
 from harness.verdict.predicted_state import (
     PredictedState,
+    data_only_beyond,
     flushed_data_only,
+    plan_of_log,
     predict_state,
     runs_out_of_log,
     superblocks_of,
@@ -67,7 +71,7 @@ def look_at(
             state.on_disks_there, sizes_bytes, era, stripe_cache_size=DEFAULT_STRIPE_CACHE_SIZE
         )
     except (UndefinedRecovery, UnreadableTail, StripeCacheExhausted) as undefined:
-        return _untold(state, sizes_bytes, ticket, str(undefined))
+        return _untold(state, sizes_bytes, era, ticket, undefined)
     again = oracles.look_at(Sampled.SECOND, seed=seed, number=state.number)
     looks = Looks(again=again)
     judge = functools.partial(judge_fuzzed, predicted, looks, sizes_bytes)
@@ -100,28 +104,34 @@ def judge_fuzzed(
     asked = {outside.sector for outside in predicted.outside}
     every = (*done.writes, *done.writes_of_second)
     guards = judge_guards(every, disks, guarded, asked)
-    told = [_with_facts(judgement, predicted) for judgement in verdict.judgements]
+    told = [_with_facts(judgement, predicted, sizes_bytes) for judgement in verdict.judgements]
     return verdict_of((*told, guards))
 
 
-def _with_facts(judgement: Judgement, predicted: PredictedState) -> Judgement:
+def _with_facts(
+    judgement: Judgement, predicted: PredictedState, sizes_bytes: Mapping[str, int]
+) -> Judgement:
     """Attach to what `alive` objects to what is odd about the journal, for `known` to match."""
     if judgement.oracle != "alive" or not judgement.findings:
         return judgement
     facts = {
         "flush_of_data_only": int(flushed_data_only(predicted) > 0),
-        "behind_the_members": int(bool(predicted.outside)),
-        "runs_out_of_log": int(runs_out_of_log(predicted)),
+        "data_only_beyond_the_disks": int(data_only_beyond(predicted, sizes_bytes)),
+        "runs_out_of_log": int(runs_out_of_log(predicted.plan, predicted.log)),
     }
     findings = tuple(replace(f, facts={**f.facts, **facts}) for f in judgement.findings)
     return replace(judgement, findings=findings)
 
 
-def judge_untold(array: Array, sizes_bytes: Mapping[str, int], done: RecoveredState) -> Verdict:
-    """Judge a recovery of which the outcome cannot be told."""
+def judge_untold(
+    array: Array, sizes_bytes: Mapping[str, int], facts: Mapping[str, int], done: RecoveredState
+) -> Verdict:
+    """Judge a recovery of which the outcome cannot be told; *facts* are for `known` to match."""
     disks = list(sizes_bytes)
     guards = judge_guards(done.writes, disks, guarded_disks(array, sizes_bytes), ())
-    return verdict_of((judge_alive(_started(done).recovered), guards))
+    alive = judge_alive(_started(done).recovered)
+    findings = tuple(replace(f, facts={**f.facts, **facts}) for f in alive.findings)
+    return verdict_of((replace(alive, findings=findings), guards))
 
 
 def _started(done: RecoveredState) -> RecoveredState:
@@ -132,16 +142,25 @@ def _started(done: RecoveredState) -> RecoveredState:
     return replace(done, recovered=replace(recovered, settled=True))
 
 
-def _untold(state: FuzzedState, sizes_bytes: Mapping[str, int], ticket: int, why: str) -> FuzzLook:
+def _untold(
+    state: FuzzedState,
+    sizes_bytes: Mapping[str, int],
+    era: Era,
+    ticket: int,
+    undefined: Exception,
+) -> FuzzLook:
     contents = state.on_disks_there
     array = put_together(superblocks_of(contents, sizes_bytes))
+    facts = {"needs_missing_member": int(isinstance(undefined, NeededInVain))}
+    with contextlib.suppress(UndefinedRecovery, UnreadableTail, StripeCacheExhausted):
+        facts["runs_out_of_log"] = int(runs_out_of_log(*plan_of_log(contents, sizes_bytes, era)))
     job = Job(
         state=_to_recover(state, ticket, Looks()), number=state.number,
-        identity=digest_of(contents), judge=functools.partial(judge_untold, array, sizes_bytes),
-        predicted=None,
+        identity=digest_of(contents),
+        judge=functools.partial(judge_untold, array, sizes_bytes, facts), predicted=None,
     )  # fmt: skip
     judgement = Judgement("differential", ("nothing: the outcome cannot be told",))
-    return FuzzLook(Verdict(Outcome.NOT_RUN, (judgement,), why), job, None)
+    return FuzzLook(Verdict(Outcome.NOT_RUN, (judgement,), str(undefined)), job, None)
 
 
 def _to_recover(state: FuzzedState, ticket: int, looks: Looks) -> StateToRecover:
