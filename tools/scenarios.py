@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,8 @@ from harness.storage.directories import results_root
 from harness.verdict.verdict import Outcome
 from kvm_images import store as kernel_store
 from tools.conformance_page import page_of
-from tools.guest_options import era_of, find_kernel, guest_image
+from kvm_images import debian_root
+from tools.guest_options import era_of, find_kernel, full_guest_image, guest_image
 from tools.progress import Say, progress
 from tools.scenario_grid import document_of, grid_lines
 from tools.scenario_verbs import verb_lines
@@ -101,7 +102,11 @@ def new_scenario(*, name: str) -> None:
 )  # fmt: skip
 @click.option(
     "--guest", type=click.Choice([kind.value for kind in GuestKind]),
-    help="Only those that run in this kind of guest.",
+    help="Where to run: those that are about a full guest, or the named ones in this one.",
+)  # fmt: skip
+@click.option(
+    "--mdadm", default=debian_root.DEFAULT_MDADM, show_default=True,
+    help="Of a full guest: 4.2, 4.4 or 4.6, or the Debian suite that all of it is from.",
 )  # fmt: skip
 @click.option(
     "--repeat", "repeats", type=click.IntRange(1), default=1, show_default=True,
@@ -121,6 +126,7 @@ def run_scenarios(
     every: bool,
     kernels: tuple[str, ...],
     guest: str | None,
+    mdadm: str,
     repeats: int,
     seed: int,
     guests: int,
@@ -136,14 +142,16 @@ def run_scenarios(
 
     Exit status: 0 all agree, 1 some differ, 2 misuse, 3 a guest was lost, 130 interrupted.
     """
+    kind = GuestKind(guest) if guest is not None else None
     chosen = [
         with_shape(scenario, changed_fields(**shape_given))
-        for scenario in _chosen(names, every=every, guest=guest)
+        for scenario in _chosen(names, every=every, guest=kind)
     ]
+    kinds = {kind or scenario.guest for scenario in chosen}
     root = results_root() / "scenarios"
     with progress("scenarios") as say:
-        grid = [_kernel(name, accel, say) for name in kernels]
-        jobs = jobs_of(chosen, grid, repeats=repeats, seed=seed)
+        grid = [_kernel(name, kinds, accel, mdadm, say) for name in kernels]
+        jobs = jobs_of(chosen, grid, repeats=repeats, seed=seed, guest=kind)
         with alone_in(root), opened_results(root / "results.sqlite") as store:
             run = store.begin(run_key(jobs))
             results = []
@@ -185,24 +193,32 @@ def find_scenario(name: str) -> Scenario:
     return found
 
 
-def _chosen(names: Sequence[str], *, every: bool, guest: str | None) -> list[Scenario]:
+def _chosen(names: Sequence[str], *, every: bool, guest: GuestKind | None) -> list[Scenario]:
+    """Return what is to run; a full guest alone is asked for: all that is about it."""
     if names and every:
         raise BadInput("--all: means nothing beside names of scenarios")
+    known = read_scenarios(FOLDER)
     if names:
         chosen = [find_scenario(name) for name in names]
+    elif guest is GuestKind.FULL and not every:
+        chosen = [each for each in known if each.guest is guest]
     else:
-        all_of_them = every or guest is not None
-        chosen = [each for each in read_scenarios(FOLDER) if all_of_them or each.quick]
-    if guest is not None:
-        chosen = [each for each in chosen if each.guest.value == guest]
-    if not chosen:
-        raise BadInput(f"--guest {guest}: no such scenario is chosen")
-    return chosen
+        chosen = [each for each in known if every or guest is not None or each.quick]
+    if guest is not GuestKind.TINY:
+        return chosen
+    if names and (about := [each.name for each in chosen if each.guest is not guest]):
+        raise BadInput(f"--guest tiny: {about[0]} is about a full guest; leave --guest away")
+    return [each for each in chosen if each.guest is guest]
 
 
-def _kernel(name: str, accel: str, say: Say) -> Kernel:
+def _kernel(name: str, kinds: Collection[GuestKind], accel: str, mdadm: str, say: Say) -> Kernel:
     kernel = find_kernel(name, None, (), say=say)
-    return Kernel(name, guest_image(kernel, accel, say=say), era_of(kernel))
+    images = {}
+    if GuestKind.TINY in kinds:
+        images[GuestKind.TINY] = guest_image(kernel, accel, say=say)
+    if GuestKind.FULL in kinds:
+        images[GuestKind.FULL] = full_guest_image(kernel, accel, mdadm, say=say)
+    return Kernel(name, images, era_of(kernel))
 
 
 def _line_of(result: Result, number: int, count: int) -> str:

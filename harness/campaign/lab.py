@@ -34,6 +34,9 @@ class GuestImage:
     identity: str  # hash of both and of everything in them
     accelerator: str
     saved_guests: Path
+    # Of a full guest alone: the root that it boots, and what writes its initramfs with more files.
+    root: Path | None = None
+    add_files: Callable[[Mapping[str, tuple[bytes, int]], Path], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

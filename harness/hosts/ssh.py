@@ -4,13 +4,44 @@ from __future__ import annotations
 
 import io
 import shlex
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import fabric
+import paramiko
 from invoke.exceptions import CommandTimedOut
 
+from harness.errors import HarnessError
 from harness.hosts.host import CommandResult
+
+CONNECT_TIMEOUT_S = 20.0
+_RETRY_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """A key of a run's own: for who connects, or for who is connected to."""
+
+    key: paramiko.PKey
+
+    @property
+    def private(self) -> bytes:
+        """As sshd takes it for a host's key."""
+        text = io.StringIO()
+        self.key.write_private_key(text)
+        return text.getvalue().encode()
+
+    @property
+    def public(self) -> bytes:
+        """A line of ``authorized_keys``."""
+        return f"{self.key.get_name()} {self.key.get_base64()}\n".encode()
+
+
+def new_key() -> KeyPair:
+    """Return a new key."""
+    return KeyPair(paramiko.ECDSAKey.generate())
 
 
 class SshHost:
@@ -18,6 +49,7 @@ class SshHost:
 
     def __init__(self, connection: fabric.Connection) -> None:
         self._connection = connection
+        self.commands: list[CommandResult] = []  # every command run, for the evidence
 
     @property
     def name(self) -> str:
@@ -36,10 +68,23 @@ class SshHost:
             status, output = done.exited, done.stdout
         except CommandTimedOut as late:
             status, output = None, late.result.stdout
-        return CommandResult(
+        result = CommandResult(
             self.name, tuple(argv), status, output, time.monotonic() - began,
             "left at its deadline" if status is None else "",
         )  # fmt: skip
+        self.commands.append(result)
+        return result
+
+    def follow(self, argv: Sequence[str], take: Callable[[str], None]) -> None:
+        """Run a command beside all else until `close`; *take* gets each line that it prints."""
+        channel = self._connection.client.get_transport().open_session()
+        channel.exec_command(shlex.join(argv) + " 2>&1")
+
+        def read() -> None:
+            for line in channel.makefile("r"):
+                take(line.rstrip("\n"))
+
+        threading.Thread(target=read, name=f"follows {argv[0]}", daemon=True).start()
 
     def read_text(self, path: str) -> str:
         """Return a small text file of the other machine."""
@@ -58,3 +103,33 @@ class SshHost:
         if result.status != 0:
             raise OSError(str(result))
         return result.output
+
+
+def connect_to_guest(port: int, *, own: KeyPair, guest: KeyPair, deadline_s: float) -> SshHost:
+    """Connect as root to a guest's sshd, as soon as it listens on this port of this machine.
+
+    Only the key that the guest was given is taken for the guest's; nothing of the user's own
+    configuration and keys is used.
+
+    Raises:
+        HarnessError: there was no connection before the deadline; says why.
+    """
+    deadline = time.monotonic() + deadline_s
+    while True:
+        connection = fabric.Connection(
+            "127.0.0.1", user="root", port=port, connect_timeout=CONNECT_TIMEOUT_S,
+            config=fabric.Config(overrides={"load_ssh_configs": False}),
+            connect_kwargs={"pkey": own.key, "allow_agent": False, "look_for_keys": False},
+        )  # fmt: skip
+        client = connection.client
+        client.get_host_keys().add(f"[127.0.0.1]:{port}", guest.key.get_name(), guest.key)
+        client.set_missing_host_key_policy(paramiko.RejectPolicy())
+        try:
+            connection.open()
+        except (OSError, EOFError, paramiko.SSHException) as error:
+            connection.close()
+            if time.monotonic() > deadline:
+                raise HarnessError(f"guest: no SSH on port {port}: {error}") from error
+            time.sleep(_RETRY_S)
+        else:
+            return SshHost(connection)

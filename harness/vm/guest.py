@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,10 @@ ANSWER_DEADLINE_S = 60.0
 GRACE_S = 30.0  # what the agent gets to report a command that missed its own deadline
 # So many deadlines the agent waits for what keeps the disks at work (kvm_images/guest/patience.py).
 MOST_PATIENCE = 5
+UNPLUG_POLL_S = 0.02
 PORT_CLOSED_S = 2.0  # QEMU's exit follows the closing of its sockets
+
+_FORWARDED = re.compile(r"HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)")
 
 
 def answer_within(deadline_s: float) -> float:
@@ -117,6 +122,38 @@ class Guest:
             return self._monitor.cmd(command, **arguments)
         except (QMPError, OSError) as error:
             raise HarnessError(f"QEMU: {command}: {error}") from error
+
+    def monitor(self, line: str) -> str:
+        """Have QEMU do what its monitor for people takes, where it has nothing else."""
+        return str(self.qmp("human-monitor-command", **{"command-line": line}))
+
+    def plug_in(self, device: str) -> None:
+        """Add a device, as `machine.device_of` gives it, to the running guest."""
+        if said := self.monitor(f"device_add {device}").strip():
+            raise HarnessError(f"QEMU: device_add {device}: {said}")
+
+    def wait_until_unplugged(self, identity: str, *, deadline_s: float) -> None:
+        """Wait until QEMU has let a device go, behind the guest: then its name is free again."""
+        deadline = time.monotonic() + deadline_s
+        while any(
+            each["name"] == identity for each in self.qmp("qom-list", path="/machine/peripheral")
+        ):
+            if time.monotonic() > deadline:
+                raise HarnessError(f"QEMU: {identity} is still there after device_del")
+            time.sleep(UNPLUG_POLL_S)
+
+    def forwarded_port(self) -> int:
+        """Return the port of this machine that leads to the SSH port of a full guest."""
+        said = self.monitor("info usernet")
+        if (found := _FORWARDED.search(said)) is None:
+            raise HarnessError(f"QEMU: forwards no port: {said.strip()}")
+        return int(found[1])
+
+    def ends_within(self, deadline_s: float) -> bool:
+        """Wait until QEMU has ended by itself; return whether it has."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(deadline_s)
+        return self._process.poll() is not None
 
     def close(self) -> None:
         """Close the connection to QEMU's monitor, if there is one; QEMU stays as it is."""

@@ -10,7 +10,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from harness.campaign.evidence import Evidence, verdict_document
 from harness.campaign.lab import GuestImage, Say
 from harness.campaign.scenarios.results import Result, ResultStore
 from harness.campaign.scenarios.running import ScenarioOptions, run_scenario
-from harness.campaign.scenarios.scenario import Scenario
+from harness.campaign.scenarios.scenario import GuestKind, Scenario
 from harness.errors import HarnessError
 from harness.processes import temporary_folder
 from harness.recovery.era import Era
@@ -30,7 +30,7 @@ class Kernel:
     """A kernel of the grid."""
 
     name: str  # as it was asked for
-    image: GuestImage
+    images: Mapping[GuestKind, GuestImage]  # of the kinds that are needed
     era: Era
 
 
@@ -42,12 +42,18 @@ class Job:
     kernel: Kernel
     repeat: int
     seed: int
+    guest: GuestKind
+
+    @property
+    def image(self) -> GuestImage:
+        """What its guest boots."""
+        return self.kernel.images[self.guest]
 
 
 def run_key(jobs: Sequence[Job]) -> str:
     """Return what tells a run from others, so that it can be gone on with."""
     parts = (
-        f"{job.scenario!r} {job.kernel.name} {job.kernel.image.identity} {job.repeat} {job.seed}"
+        f"{job.scenario!r} {job.kernel.name} {job.image.identity} {job.repeat} {job.seed}"
         for job in jobs
     )
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
@@ -156,7 +162,7 @@ def _do(job: Job, folder: Path, began: Callable[[int], None], say: Say) -> Resul
     with temporary_folder(prefix=".unfinished-", parent=folder) as place:
         evidence = Evidence(place)
         options = ScenarioOptions(
-            scenario=job.scenario, image=job.kernel.image, era=job.kernel.era, seed=job.seed,
+            scenario=job.scenario, image=job.image, era=job.kernel.era, seed=job.seed,
             began=began,
         )  # fmt: skip
         try:
@@ -185,15 +191,26 @@ def _keep(place: Path, target: Path) -> Path:
 
 
 def jobs_of(
-    scenarios: Sequence[Scenario], kernels: Sequence[Kernel], *, repeats: int, seed: int
+    scenarios: Sequence[Scenario],
+    kernels: Sequence[Kernel],
+    *,
+    repeats: int,
+    seed: int,
+    guest: GuestKind | None = None,
 ) -> list[Job]:
-    """Return all that is to be done; the seed of a repeat is its number more."""
+    """Return all that is to be done; the seed of a repeat is its number more.
+
+    Each runs in the *guest* that is given, or in the one that it needs.
+    """
     return [
-        Job(scenario=scenario, kernel=kernel, repeat=repeat, seed=seed + repeat - 1)
+        Job(
+            scenario=scenario, kernel=kernel, repeat=repeat, seed=seed + repeat - 1,
+            guest=guest or scenario.guest,
+        )
         for repeat in range(1, repeats + 1)
         for scenario in scenarios
         for kernel in kernels
-    ]
+    ]  # fmt: skip
 
 
 def with_shape(scenario: Scenario, changes: dict[str, object]) -> Scenario:

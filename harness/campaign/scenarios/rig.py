@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -172,10 +172,3 @@ class Rig:
     def _close(self) -> None:
         self._guest_stack.close()
         self._stack.close()
-
-
-@contextlib.contextmanager
-def rig_on(place: Place) -> Iterator[Rig]:
-    """Give a rig; nothing of it is left afterwards."""
-    with Rig(place) as rig:
-        yield rig

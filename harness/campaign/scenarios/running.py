@@ -14,7 +14,8 @@ from harness.campaign.known_issues import known_issues_of
 from harness.campaign.lab import GuestImage, Say
 from harness.campaign.recording import WORKLOAD_BEGINS, WORKLOAD_ENDS, Recording, recording_of
 from harness.campaign.scenarios.managing import Create, Stop
-from harness.campaign.scenarios.rig import Place, Rig, rig_on
+from harness.campaign.scenarios.rig import Place, Rig
+from harness.campaign.scenarios.rigs import rig_for
 from harness.campaign.scenarios.scenario import Oracle, Scenario
 from harness.campaign.scenarios.stage import Stage, StoryEnds, blocked_tasks
 from harness.crash.base import contents_at_end
@@ -72,7 +73,7 @@ def run_scenario(options: ScenarioOptions, evidence: Evidence, *, say: Say) -> S
         options.image, scenario.needs, evidence.path("live"), options.seed, say, options.began,
         scenario.memory_mib,
     )  # fmt: skip
-    with rig_on(place) as rig:
+    with rig_for(scenario, place) as rig:
         stage = Stage(rig, scenario.needs, options.seed)
         trouble = _do_steps(scenario, stage, evidence)
         judgements = [*stage.judgements]

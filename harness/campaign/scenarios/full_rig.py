@@ -1,0 +1,161 @@
+"""A rig whose guest is a whole Debian: systemd, udev, sshd, and the agent beside them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import replace
+
+from harness.campaign.crash import array_uuid
+from harness.campaign.lab import Session, guest_disks, ready_disks, served_disk
+from harness.campaign.scenarios.rig import Place, Rig
+from harness.errors import GuestLost, GuestVanished, StepHangs
+from harness.hosts.device_events import DeviceEvent, DeviceEvents
+from harness.hosts.ssh import SshHost, connect_to_guest, new_key
+from harness.md.array import ARRAY, Nodes
+from harness.md.shape import JOURNAL_NAME
+from harness.storage.disk_server import MARKS_EXPORT
+from harness.vm.console import last_lines
+from harness.vm.guest import Guest, running_guest
+from harness.vm.machine import GuestDisk, MachineConfig, device_of
+
+MEMORY_MIB = 512
+# Limits against a hang, and no expectations.
+BOOT_DEADLINE_S = 300.0
+SHUTDOWN_DEADLINE_S = 240.0
+EVENT_DEADLINE_S = 120.0
+_FOLLOWER = ("python3", "-u", "/mdjournal/follow_events.py")
+_IS_RUNNING = ("systemctl", "is-system-running", "--wait")
+_CONSOLE_LINES = 10_000
+
+
+class FullRig(Rig):
+    """Disks that are served and recorded, and a Debian that sees them.
+
+    Each start boots anew from the same root; what a story changes below ``/etc`` is in `files`.
+    """
+
+    def __init__(self, place: Place, *, assembles: bool) -> None:
+        """*assembles*: udev puts the array together; else only the story's own steps do."""
+        super().__init__(place)
+        self._own_key, self._guest_key = new_key(), new_key()
+        self._ssh: SshHost
+        self._disks: tuple[GuestDisk, ...] = ()
+        self.uuid = array_uuid(place.seed)
+        self.unplugged: set[str] = set()  # disks that the machine is without, over reboots too
+        self.files: dict[str, tuple[bytes, int]] = {  # content and mode, of each boot
+            "root/.ssh/authorized_keys": (self._own_key.public, 0o600),
+            "etc/ssh/ssh_host_ecdsa_key": (self._guest_key.private, 0o600),
+            "etc/mdadm/mdadm.conf": (_mdadm_conf(self.uuid, assembles=assembles), 0o644),
+        }
+        self.events: DeviceEvents
+
+    @property
+    def ssh(self) -> SshHost:
+        """The guest as it is now, by its sshd."""
+        return self._ssh
+
+    def reboot(self) -> None:
+        """Power the guest off as its kernel does, nothing stopped, and boot it again."""
+        self._go_down(["systemctl", "--force", "--force", "poweroff"])
+
+    def shut_down(self, how: str) -> None:
+        """Have systemd shut the guest down, ``reboot`` or ``poweroff``, and boot it again.
+
+        Raises:
+            StepHangs: it never goes down.
+        """
+        self._go_down(["systemctl", "--no-wall", "--no-block", how])
+
+    def plug_in(self, disk: str) -> DeviceEvent:
+        """Put a disk back into the running guest; return what udev says once it is done with it."""
+        seen = self.events.count
+        number = next(n for n, each in enumerate(self._disks) if each.serial == disk)
+        self.guest.plug_in(device_of(number, self._disks[number]))
+        self.unplugged.discard(disk)
+        event = self.events.wait_for(
+            f"{disk} is there", lambda e: e.serial == disk and e.action == "add",
+            since=seen, deadline_s=EVENT_DEADLINE_S,
+        )  # fmt: skip
+        self.nodes = {**self.nodes, disk: event.node}
+        return event
+
+    def unplug(self, disk: str) -> None:
+        """Take a disk out of the running guest, as a hot-plug does."""
+        seen, node = self.events.count, self.nodes[disk]
+        super().unplug(disk)
+        self.guest.wait_until_unplugged(f"disk-{disk}", deadline_s=EVENT_DEADLINE_S)
+        self.unplugged.add(disk)
+        self.events.wait_for(
+            f"{disk} is gone", lambda e: e.node == node and e.action == "remove",
+            since=seen, deadline_s=EVENT_DEADLINE_S,
+        )  # fmt: skip
+
+    def _go_down(self, argv: Sequence[str]) -> None:
+        self._note_kernel_log()
+        # From now on the console alone tells what the kernel says.
+        self.guest.call("run", argv=["dmesg", "--console-level=7"], deadline_s=60.0, stdin="")
+        with contextlib.suppress(GuestVanished):
+            self.guest.call("run", argv=list(argv), deadline_s=60.0, stdin="")
+        if not self.guest.ends_within(SHUTDOWN_DEADLINE_S):
+            raise StepHangs(f"the guest does not go down: `{' '.join(argv)}`")
+        self.kernel_log += last_lines(self.guest.console, _CONSOLE_LINES)
+        self._guest_stack.close()
+        self._start()
+
+    def _start(self) -> None:
+        place, image = self._place, self._place.image
+        self._starts += 1
+        served = [served_disk(place.shape, name, path) for name, path in self._images.items()]
+        self._disks = tuple(
+            replace(disk, plugged_in=disk.serial not in self.unplugged)
+            for disk in guest_disks(place.shape, served, self._server.socket)
+        )
+        assert image.add_files is not None
+        initramfs = place.folder / f"initramfs-{self._starts}.cpio"
+        image.add_files(self.files, initramfs)
+        config = MachineConfig(
+            kernel_image=image.kernel_image, initramfs=initramfs, accelerator=image.accelerator,
+            disks=self._disks, memory_mib=MEMORY_MIB, root_image=image.root,
+        )  # fmt: skip
+        console = place.folder / f"console-{self._starts}.log"
+        guest = self._guest_stack.enter_context(
+            running_guest(config, console=console, deadline_s=BOOT_DEADLINE_S)
+        )
+        initramfs.unlink()  # it was read when QEMU began
+        place.began(guest.pid)
+        self._meet(guest)
+        names = [d.serial for d in self._disks if d.plugged_in and d.serial != MARKS_EXPORT]
+        self.nodes = ready_disks(guest, place.shape, tuple(names))
+        members = tuple(self.nodes[n] for n in place.shape.member_names if n in self.nodes)
+        nodes = Nodes(members, self.nodes.get(JOURNAL_NAME))
+        self.session = Session(guest, self._server, nodes, self.nodes[MARKS_EXPORT])
+
+    def _meet(self, guest: Guest) -> None:
+        """Wait until systemd has done all that a boot does, and listen to udev."""
+        booted = guest.run(_IS_RUNNING, deadline_s=BOOT_DEADLINE_S)
+        if booted.missed_deadline:
+            raise GuestLost(f"{booted}; console ({guest.console})")
+        self._ssh = connect_to_guest(
+            guest.forwarded_port(), own=self._own_key, guest=self._guest_key,
+            deadline_s=BOOT_DEADLINE_S,
+        )  # fmt: skip
+        self._guest_stack.callback(self._part, self._ssh)
+        self.events = DeviceEvents()
+        self._ssh.follow(_FOLLOWER, self.events.take)
+        self.events.wait_until_listening(deadline_s=EVENT_DEADLINE_S)
+
+    def _part(self, ssh: SshHost) -> None:
+        """Close the connection, and leave what went over it as evidence."""
+        folder = self._place.folder
+        with (folder / "commands-ssh.txt").open("a") as file:
+            file.writelines(f"{command}\n" for command in ssh.commands)
+        with (folder / f"udev-{self._starts}.jsonl").open("w") as file:
+            file.writelines(f"{line}\n" for line in self.events.lines)
+        ssh.close()
+
+
+def _mdadm_conf(uuid: str, *, assembles: bool) -> bytes:
+    """Return what mdadm is told: the array by name, or to leave all arrays alone."""
+    line = f"ARRAY {ARRAY} UUID={uuid}" if assembles else "AUTO -all"
+    return f"MAILADDR root\n{line}\n".encode()
