@@ -50,7 +50,10 @@ _NOT_STARTED = (
     "systemd-tmpfiles-clean.timer", "systemd-hwdb-update.service", "ldconfig.service",
     "regenerate_ssh_host_keys.service", "sshd-keygen.service",
 )  # fmt: skip
-_AGENT = "kvm_images/guest/agent.py"
+_MORE_OF_AGENT = (
+    "kvm_images/guest/agent.py", "kvm_images/full/__init__.py", "kvm_images/full/filing.py",
+)  # fmt: skip
+_SCRIPTS = ("full_agent.py", "follow_events.py", "wait_for_unit.sh")
 _UNIT = "mdjournal-agent.service"
 _SYSTEM = "etc/systemd/system"
 # A machine that has an identity is not at its first boot: presets are left alone.
@@ -119,7 +122,7 @@ def _prune(folder: Path) -> None:
 def _key(kernel: Kernel, root: DebianRoot, userland: Userland) -> str:
     digest = hashlib.sha256(f"{kernel.identity} {root.identity} {userland.identity}".encode())
     own = sorted(path for path in FULL.iterdir() if path.is_file())
-    files = (*own, *(REPOSITORY / name for name in (*AGENT_FILES, _AGENT)))
+    files = (*own, *(REPOSITORY / name for name in (*AGENT_FILES, *_MORE_OF_AGENT)))
     for path in (*files, Path(__file__), Path(cpio.__file__)):
         digest.update(path.read_bytes())
     return digest.hexdigest()
@@ -155,9 +158,9 @@ def _for_root() -> dict[str, cpio.Entry]:
         f"{_SYSTEM}/{_UNIT}": cpio.file_entry((FULL / _UNIT).read_bytes()),
         f"{_SYSTEM}/sysinit.target.wants/{_UNIT}": cpio.symlink_entry(f"../{_UNIT}"),
     }
-    for path in sorted((*FULL.glob("*.py"), *FULL.glob("*.sh"))):
-        entries[f"mdjournal/{path.name}"] = cpio.file_entry(path.read_bytes())
-    for name in (*AGENT_FILES, _AGENT):
+    for name in _SCRIPTS:
+        entries[f"mdjournal/{name}"] = cpio.file_entry((FULL / name).read_bytes())
+    for name in (*AGENT_FILES, *_MORE_OF_AGENT):
         entries[f"mdjournal/{name}"] = cpio.file_entry((REPOSITORY / name).read_bytes())
     entries |= {f"{_SYSTEM}/{unit}": cpio.symlink_entry("/dev/null") for unit in _NOT_STARTED}
     return entries

@@ -15,6 +15,7 @@ from harness.hosts.ssh import SshHost, connect_to_guest, new_key
 from harness.md.array import ARRAY, Nodes
 from harness.md.shape import JOURNAL_NAME
 from harness.storage.disk_server import MARKS_EXPORT
+from harness.verdict.files import AcknowledgedFiles
 from harness.vm.console import last_lines
 from harness.vm.guest import Guest, running_guest
 from harness.vm.machine import GuestDisk, MachineConfig, device_of
@@ -49,6 +50,8 @@ class FullRig(Rig):
             "etc/mdadm/mdadm.conf": (_mdadm_conf(self.uuid, assembles=assembles), 0o644),
         }
         self.events: DeviceEvents
+        self.file_system = ""  # what is on the array: "ext4", "xfs"
+        self.acknowledged_files = AcknowledgedFiles()
 
     @property
     def ssh(self) -> SshHost:
