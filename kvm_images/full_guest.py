@@ -28,12 +28,20 @@ KEPT_IMAGES = 12  # 20 MB each
 REPOSITORY = Path(__file__).resolve().parent.parent
 FULL = Path(__file__).resolve().parent / "full"
 
-# All that the guest will ever load, in this order: nothing in it has to look for modules.
-MODULES = (
-    "virtio_pci", "virtio_console", "virtio_blk", "virtio_scsi", "sd_mod", "nvme", "virtio_net",
-    "overlay", "ext4", "crc32c_generic", "crc32c_intel", "autofs4",
-    "raid456", "raid1", "xfs", "loop", "dm_mod", "dm_log_writes", "dm_flakey",
+# Loaded before the root is mounted, in this order; then those of the groups that a boot asks for.
+# Nothing in the guest looks for modules by itself.
+_BASE = (
+    "virtio_pci", "virtio_console", "virtio_blk", "virtio_net", "overlay", "ext4",
+    "autofs4", "crc32c_generic", "crc32c_intel", "raid456",
 )  # fmt: skip
+GROUPS = {
+    "base": _BASE,
+    "scsi": ("virtio_scsi", "sd_mod"),
+    "nvme": ("nvme",),
+    "loop": ("loop",),
+    "xfs": ("xfs",),
+    "mapper": ("dm_mod", "dm_log_writes", "dm_flakey"),
+}
 _NOT_STARTED = (
     "getty.target", "getty-static.service", "getty@tty1.service", "serial-getty@ttyS0.service",
     "systemd-logind.service", "systemd-update-utmp.service", "systemd-update-utmp-runlevel.service",
@@ -52,8 +60,10 @@ _NOT_STARTED = (
 )  # fmt: skip
 _MORE_OF_AGENT = (
     "kvm_images/guest/agent.py", "kvm_images/full/__init__.py", "kvm_images/full/filing.py",
+    "kvm_images/full/placing.py",
 )  # fmt: skip
-_SCRIPTS = ("full_agent.py", "follow_events.py", "wait_for_unit.sh")
+_SCRIPTS = ("full_agent.py", "follow_events.py", "load_group.sh", "wait_for_unit.sh")
+_OWN = "mdjournal"  # the harness's folder in the root
 _UNIT = "mdjournal-agent.service"
 _SYSTEM = "etc/systemd/system"
 # A machine that has an identity is not at its first boot: presets are left alone.
@@ -140,11 +150,22 @@ def _entries(kernel: Kernel, userland: Userland) -> dict[str, cpio.Entry]:
         "bin/sh": cpio.symlink_entry("busybox"),
     }
     entries |= {f"extra/{path}": entry for path, entry in _for_root().items()}
+    entries |= {f"extra/{path}": entry for path, entry in _modules(kernel).items()}
+    return entries
+
+
+def _modules(kernel: Kernel) -> dict[str, cpio.Entry]:
+    """Return the modules, and of each group in which order they are loaded behind the base's."""
     tree = ModuleTree(kernel.modules, replaced=kernel.replaced)
-    chosen = tree.closure(name for name in MODULES if name in tree)
-    entries |= {f"modules/{name}.ko": cpio.file_entry(load()) for name, load in chosen}
-    order = "".join(f"{name}.ko\n" for name, _ in chosen)
-    entries["modules/order"] = cpio.file_entry(order.encode())
+    entries = {f"{_OWN}/groups": cpio.file_entry(b"")}
+    for group, wanted in GROUPS.items():
+        names = dict.fromkeys((*_BASE, *wanted))
+        chosen = tree.closure(name for name in names if name in tree)
+        base = dict(tree.closure(name for name in _BASE if name in tree))
+        own = [(name, load) for name, load in chosen if group == "base" or name not in base]
+        entries |= {f"{_OWN}/modules/{name}.ko": cpio.file_entry(load()) for name, load in own}
+        order = "".join(f"{name}.ko\n" for name, _ in own)
+        entries[f"{_OWN}/modules/{group}.order"] = cpio.file_entry(order.encode())
     return entries
 
 
@@ -159,8 +180,8 @@ def _for_root() -> dict[str, cpio.Entry]:
         f"{_SYSTEM}/sysinit.target.wants/{_UNIT}": cpio.symlink_entry(f"../{_UNIT}"),
     }
     for name in _SCRIPTS:
-        entries[f"mdjournal/{name}"] = cpio.file_entry((FULL / name).read_bytes())
+        entries[f"{_OWN}/{name}"] = cpio.file_entry((FULL / name).read_bytes())
     for name in (*AGENT_FILES, *_MORE_OF_AGENT):
-        entries[f"mdjournal/{name}"] = cpio.file_entry((REPOSITORY / name).read_bytes())
+        entries[f"{_OWN}/{name}"] = cpio.file_entry((REPOSITORY / name).read_bytes())
     entries |= {f"{_SYSTEM}/{unit}": cpio.symlink_entry("/dev/null") for unit in _NOT_STARTED}
     return entries

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import shlex
 import threading
 import time
@@ -18,6 +19,8 @@ from harness.hosts.host import CommandResult
 
 CONNECT_TIMEOUT_S = 20.0
 _RETRY_S = 0.2
+# It logs the traceback of every connection that fails; what fails for good is told by us.
+logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,7 @@ class MachineConfig:
         buses = sorted({disk.bus.value for disk in self.disks} - {Bus.VIRTIO.value})
         return " ".join(
             [f"{self.accelerator} {self.memory_mib} MiB {len(self.disks)} disks", *buses]
+            + (["a Debian root"] if self.root_image is not None else [])
         )
 
     @property
@@ -74,7 +75,15 @@ def command_line(
     """Return the command that runs the guest; with *incoming* it goes on from a saved state."""
     kernel_arguments = "console=ttyS0 panic=-1 quiet loglevel=4 no_timer_check tsc=nowatchdog"
     if config.root_image is not None:
-        kernel_arguments += " net.ifnames=0 systemd.show_status=false"
+        # On a busy machine an emulated boot takes longer than the limits that hardware gets.
+        kernel_arguments += (
+            " net.ifnames=0 systemd.show_status=false systemd.default_timeout_start_sec=900"
+            " systemd.default_device_timeout_sec=900 udev.event_timeout=900"
+        )
+        if config.accelerator == "tcg":
+            # On a busy machine the kernel measures the TSC wrong by far, and systemd's time limits
+            # with it. A tiny guest is restored, and has measured once.
+            kernel_arguments += " tsc=unstable clocksource=hpet"
     # fmt: off
     command = [
         QEMU,

@@ -10,13 +10,13 @@ import sys
 if __name__ == "__main__":  # in the guest; on a host the package's own path is used
     sys.path.insert(0, "/mdjournal")
 
-from kvm_images.full import filing
+from kvm_images.full import filing, placing
 from kvm_images.guest import agent
 
 
 def main() -> None:
     """Answer requests for ever."""
-    agent.VERBS.update(filing.VERBS)
+    agent.VERBS.update(filing.VERBS | placing.VERBS)
     agent.serve(agent.open_port())
 
 

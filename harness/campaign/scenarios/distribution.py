@@ -9,6 +9,7 @@ from typing import ClassVar
 from harness.campaign.scenarios.full_rig import EVENT_DEADLINE_S, FullRig
 from harness.campaign.scenarios.scenario import Verb
 from harness.campaign.scenarios.stage import Stage
+from harness.crash.states import Loss
 from harness.errors import BadInput
 from harness.hosts.device_events import DeviceEvent
 from harness.md import array as md
@@ -91,6 +92,35 @@ class ExpectNoArray(Verb):
         state = said["output"].strip()
         what = "the array is not started"
         stage.require(said["status"] != 0 or state in ("inactive", "clear"), what, state)
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectNoWrites(Verb):
+    """Require that the array is not started, or takes no writes."""
+
+    words: ClassVar[str] = "expect no writes"
+
+    def do(self, stage: Stage) -> None:
+        """Look at its state."""
+        said = stage.call("run", argv=["cat", _STATE], deadline_s=10.0, stdin="")
+        state = said["output"].strip()
+        met = said["status"] != 0 or state in ("inactive", "clear", "readonly", "read-auto")
+        stage.require(met, "the array takes no writes", state)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CutPowerWithout(Verb):
+    """Take the power away, and boot without some disks: they come later, or never."""
+
+    words: ClassVar[str] = "cut power without"
+
+    disks: tuple[str, ...]
+    loss: Loss = Loss.ALL
+
+    def do(self, stage: Stage) -> None:
+        """Cut, and boot."""
+        full_rig(stage).unplugged.update(self.disks)
+        stage.cut_power(self.loss)
 
 
 @dataclass(frozen=True, slots=True)

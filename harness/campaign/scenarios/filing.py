@@ -39,6 +39,8 @@ class MakeFilesystem(Verb):
         """Make it, as an administrator would, over SSH."""
         rig = full_rig(stage)
         rig.file_system = self.kind
+        if self.kind == "xfs":
+            rig.load_group("xfs")
         run_checked(rig.ssh, [*_MAKE[self.kind], md.ARRAY], deadline_s=_DEADLINE_S)
         Mount().do(stage)
 
@@ -66,7 +68,9 @@ class MountAtBoot(Verb):
     def do(self, stage: Stage) -> None:
         """Write fstab."""
         rig = full_rig(stage)
-        line = f"{md.ARRAY} {FOLDER} {rig.file_system} defaults,nofail 0 2\n"
+        # The limit against a slow machine is told to systemd of Debian 12 in this place alone.
+        options = "defaults,nofail,x-systemd.device-timeout=900"
+        line = f"{md.ARRAY} {FOLDER} {rig.file_system} {options} 0 2\n"
         rig.files["etc/fstab"] = (line.encode(), 0o644)
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from harness.campaign.crash import array_uuid
 from harness.campaign.lab import Session, guest_disks, ready_disks, served_disk
 from harness.campaign.scenarios.rig import Place, Rig
+from harness.crash.disk_kinds import Bus
 from harness.errors import GuestLost, GuestVanished, StepHangs
 from harness.hosts.device_events import DeviceEvent, DeviceEvents
+from harness.hosts.host import run_checked
 from harness.hosts.ssh import SshHost, connect_to_guest, new_key
 from harness.md.array import ARRAY, Nodes
 from harness.md.shape import JOURNAL_NAME
@@ -19,6 +22,7 @@ from harness.verdict.files import AcknowledgedFiles
 from harness.vm.console import last_lines
 from harness.vm.guest import Guest, running_guest
 from harness.vm.machine import GuestDisk, MachineConfig, device_of
+from harness.vm.saved import saved_state
 
 MEMORY_MIB = 512
 # Limits against a hang, and no expectations.
@@ -28,12 +32,15 @@ EVENT_DEADLINE_S = 120.0
 _FOLLOWER = ("python3", "-u", "/mdjournal/follow_events.py")
 _IS_RUNNING = ("systemctl", "is-system-running", "--wait")
 _CONSOLE_LINES = 10_000
+# Of modules; see kvm_images/full_guest.py.
+_GROUPS = "mdjournal/groups"
+_GROUP_OF_BUS = {Bus.SCSI: ("scsi",), Bus.NVME: ("nvme",), Bus.LOOP: ("loop",)}
 
 
 class FullRig(Rig):
     """Disks that are served and recorded, and a Debian that sees them.
 
-    Each start boots anew from the same root; what a story changes below ``/etc`` is in `files`.
+    Each start begins anew from the same root; what is to be there at each boot is in `files`.
     """
 
     def __init__(self, place: Place, *, assembles: bool) -> None:
@@ -50,6 +57,7 @@ class FullRig(Rig):
             "etc/mdadm/mdadm.conf": (_mdadm_conf(self.uuid, assembles=assembles), 0o644),
         }
         self.events: DeviceEvents
+        self.groups = set(_GROUP_OF_BUS.get(place.shape.bus, ()))  # of modules, for each boot
         self.file_system = ""  # what is on the array: "ext4", "xfs"
         self.acknowledged_files = AcknowledgedFiles()
 
@@ -94,6 +102,12 @@ class FullRig(Rig):
             since=seen, deadline_s=EVENT_DEADLINE_S,
         )  # fmt: skip
 
+    def load_group(self, group: str) -> None:
+        """Load a group of modules, now and at each boot from now on."""
+        argv = ["sh", "/mdjournal/load_group.sh", group, "/mdjournal/modules"]
+        run_checked(self.ssh, argv, deadline_s=BOOT_DEADLINE_S)
+        self.groups.add(group)
+
     def _go_down(self, argv: Sequence[str]) -> None:
         self._note_kernel_log()
         # From now on the console alone tells what the kernel says.
@@ -107,25 +121,16 @@ class FullRig(Rig):
         self._start()
 
     def _start(self) -> None:
-        place, image = self._place, self._place.image
+        """Start a guest: the first one is restored, and its disks are plugged in; others boot."""
+        place = self._place
         self._starts += 1
         served = [served_disk(place.shape, name, path) for name, path in self._images.items()]
         self._disks = tuple(
             replace(disk, plugged_in=disk.serial not in self.unplugged)
             for disk in guest_disks(place.shape, served, self._server.socket)
         )
-        assert image.add_files is not None
-        initramfs = place.folder / f"initramfs-{self._starts}.cpio"
-        image.add_files(self.files, initramfs)
-        config = MachineConfig(
-            kernel_image=image.kernel_image, initramfs=initramfs, accelerator=image.accelerator,
-            disks=self._disks, memory_mib=MEMORY_MIB, root_image=image.root,
-        )  # fmt: skip
-        console = place.folder / f"console-{self._starts}.log"
-        guest = self._guest_stack.enter_context(
-            running_guest(config, console=console, deadline_s=BOOT_DEADLINE_S)
-        )
-        initramfs.unlink()  # it was read when QEMU began
+        self.files[_GROUPS] = ("".join(f"{name}\n" for name in sorted(self.groups)).encode(), 0o644)
+        guest = self._restored() if self._starts == 1 else self._booted()
         place.began(guest.pid)
         self._meet(guest)
         names = [d.serial for d in self._disks if d.plugged_in and d.serial != MARKS_EXPORT]
@@ -134,11 +139,47 @@ class FullRig(Rig):
         nodes = Nodes(members, self.nodes.get(JOURNAL_NAME))
         self.session = Session(guest, self._server, nodes, self.nodes[MARKS_EXPORT])
 
+    def _booted(self) -> Guest:
+        config = self._with_initramfs(self._place.folder / f"initramfs-{self._starts}.cpio")
+        guest = self._guest_stack.enter_context(
+            running_guest(config, console=self._console, deadline_s=BOOT_DEADLINE_S)
+        )
+        config.initramfs.unlink()  # it was read when QEMU began
+        wait_until_booted(guest)
+        return guest
+
+    def _restored(self) -> Guest:
+        place = self._place
+        config = self._with_initramfs(place.folder / "initramfs-1.cpio")
+        config = replace(config, disks=tuple(replace(d, plugged_in=False) for d in self._disks))
+        state = saved_state(
+            # A controller for SCSI is there from the start on, as it were with a disk.
+            replace(config, disks=tuple(d for d in config.disks if d.bus is Bus.SCSI)[:1]),
+            identity=f"{place.image.identity} {sorted(self.groups)}",
+            folder=place.image.saved_guests, say=place.say, prepare=wait_until_booted,
+        )  # fmt: skip
+        guest = self._guest_stack.enter_context(
+            running_guest(config, console=self._console, saved_state=state)
+        )
+        config.initramfs.unlink()
+        files = [[path, content.hex(), mode] for path, (content, mode) in self.files.items()]
+        guest.call("place_files", files=files)
+        run_checked(guest, ["systemctl", "reload", "ssh"], deadline_s=BOOT_DEADLINE_S)
+        for number, disk in enumerate(self._disks):
+            guest.plug_in(device_of(number, disk))
+        return guest
+
+    def _with_initramfs(self, initramfs: Path) -> MachineConfig:
+        image = self._place.image
+        assert image.add_files is not None
+        image.add_files(self.files, initramfs)
+        return MachineConfig(
+            kernel_image=image.kernel_image, initramfs=initramfs, accelerator=image.accelerator,
+            disks=self._disks, memory_mib=MEMORY_MIB, root_image=image.root,
+        )  # fmt: skip
+
     def _meet(self, guest: Guest) -> None:
-        """Wait until systemd has done all that a boot does, and listen to udev."""
-        booted = guest.run(_IS_RUNNING, deadline_s=BOOT_DEADLINE_S)
-        if booted.missed_deadline:
-            raise GuestLost(f"{booted}; console ({guest.console})")
+        """Connect to its sshd, and listen to udev."""
         self._ssh = connect_to_guest(
             guest.forwarded_port(), own=self._own_key, guest=self._guest_key,
             deadline_s=BOOT_DEADLINE_S,
@@ -156,6 +197,21 @@ class FullRig(Rig):
         with (folder / f"udev-{self._starts}.jsonl").open("w") as file:
             file.writelines(f"{line}\n" for line in self.events.lines)
         ssh.close()
+
+    @property
+    def _console(self) -> Path:
+        return self._place.folder / f"console-{self._starts}.log"
+
+
+def wait_until_booted(guest: Guest) -> None:
+    """Wait until systemd has done all that a boot does.
+
+    Raises:
+        GuestLost: it never has.
+    """
+    booted = guest.run(_IS_RUNNING, deadline_s=BOOT_DEADLINE_S)
+    if booted.missed_deadline:
+        raise GuestLost(f"{booted}; console ({guest.console})")
 
 
 def _mdadm_conf(uuid: str, *, assembles: bool) -> bytes:

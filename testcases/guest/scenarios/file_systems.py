@@ -24,7 +24,9 @@ from harness.campaign.scenarios.verbs import (
     Loss,
     Oracle,
     Scenario,
+    Stop,
     Switch,
+    Unplug,
 )
 
 MIB = 1024 * 1024
@@ -100,6 +102,21 @@ SCENARIOS = (
             ReadFiles(),
             Unmount(),
             Fsck(),
+        ),
+        oracles=ONLY_ALIVE,
+        why=WHY,
+    ),
+    Scenario(
+        claim="files stay readable when the journal is pulled out",
+        guest=FULL,
+        needs=EXT4,
+        steps=(
+            MakeFilesystem("ext4"),
+            WriteFiles(),
+            DuringFiles((Unplug("journal"),), may_fail=True),
+            ReadFiles(),
+            Unmount(),
+            Stop(),
         ),
         oracles=ONLY_ALIVE,
         why=WHY,
