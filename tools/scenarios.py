@@ -31,6 +31,7 @@ from kvm_images import store as kernel_store
 from tools.conformance_page import page_of
 from kvm_images import debian_root
 from tools.guest_options import era_of, find_kernel, full_guest_image, guest_image
+from tools.lab_host import lab_kernel
 from tools.progress import Say, progress
 from tools.scenario_grid import document_of, grid_lines
 from tools.scenario_verbs import verb_lines
@@ -109,6 +110,16 @@ def new_scenario(*, name: str) -> None:
     help="Of a full guest: 4.2, 4.4 or 4.6, or the Debian suite that all of it is from.",
 )  # fmt: skip
 @click.option(
+    "--host", metavar="USER@MACHINE[:PORT]",
+    help="Run on this machine over SSH, on its own kernel, and on no guest.",
+)  # fmt: skip
+@click.option("--identity", metavar="FILE", help="Of --host: a private key to log in with.")
+@click.option(
+    "--disk", "disks", multiple=True, metavar="DEVICE",
+    help="Of --host: a scratch disk; repeatable, named twice it may carry anything. Default: loop"
+         " devices.",
+)  # fmt: skip
+@click.option(
     "--repeat", "repeats", type=click.IntRange(1), default=1, show_default=True,
     help="Run each so often, with other seeds.",
 )  # fmt: skip
@@ -127,6 +138,9 @@ def run_scenarios(
     kernels: tuple[str, ...],
     guest: str | None,
     mdadm: str,
+    host: str | None,
+    identity: str | None,
+    disks: tuple[str, ...],
     repeats: int,
     seed: int,
     guests: int,
@@ -140,8 +154,11 @@ def run_scenarios(
     An option of the array's shape, where one is given, takes the place of what a scenario asks for.
     What has ended is written down: interrupted, the same command goes on.
 
-    Exit status: 0 all agree, 1 some differ, 2 misuse, 3 a guest was lost, 130 interrupted.
+    Exit status: 0 all agree, 1 some differ, 2 misuse, 3 a guest was lost or a
+    story is not possible there, 130 interrupted.
     """
+    if host is None and (disks or identity):
+        raise BadInput("--disk and --identity: mean nothing without --host")
     kind = GuestKind(guest) if guest is not None else None
     chosen = [
         with_shape(scenario, changed_fields(**shape_given))
@@ -150,7 +167,12 @@ def run_scenarios(
     kinds = {kind or scenario.guest for scenario in chosen}
     root = results_root() / "scenarios"
     with progress("scenarios") as say:
-        grid = [_kernel(name, kinds, accel, mdadm, say) for name in kernels]
+        if host is None:
+            grid = [_kernel(name, kinds, accel, mdadm, say) for name in kernels]
+        else:
+            smallest = max(max(each.needs.disk_sizes.values()) for each in chosen)
+            grid = [lab_kernel(host, identity, disks, smallest_bytes=smallest, say=say)]
+            guests = 1  # stories call their array md0, each of them
         jobs = jobs_of(chosen, grid, repeats=repeats, seed=seed, guest=kind)
         with alone_in(root), opened_results(root / "results.sqlite") as store:
             run = store.begin(run_key(jobs))
@@ -162,7 +184,7 @@ def run_scenarios(
     if as_json:
         click.echo(json.dumps(document_of(results), indent=1))
     else:
-        for line in grid_lines(results, [s.name for s in chosen], list(kernels), repeats):
+        for line in grid_lines(results, [s.name for s in chosen], [k.name for k in grid], repeats):
             click.echo(line)
     return _exit_status(results, strict=strict)
 
@@ -228,7 +250,7 @@ def _line_of(result: Result, number: int, count: int) -> str:
 
 def _exit_status(results: Sequence[Result], *, strict: bool) -> int:
     outcomes = {result.outcome for result in results}
-    if Outcome.HARNESS_FAILED in outcomes:
+    if outcomes & {Outcome.HARNESS_FAILED, Outcome.NOT_RUN}:
         return EXIT_LOST
     if Outcome.DIFFERS in outcomes or (strict and Outcome.KNOWN in outcomes):
         return EXIT_DIFFERS

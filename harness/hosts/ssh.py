@@ -7,14 +7,14 @@ import logging
 import shlex
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import fabric
 import paramiko
 from invoke.exceptions import CommandTimedOut
 
-from harness.errors import HarnessError
+from harness.errors import BadInput, HarnessError
 from harness.hosts.host import CommandResult
 
 CONNECT_TIMEOUT_S = 20.0
@@ -80,14 +80,27 @@ class SshHost:
 
     def follow(self, argv: Sequence[str], take: Callable[[str], None]) -> None:
         """Run a command beside all else until `close`; *take* gets each line that it prints."""
-        channel = self._connection.client.get_transport().open_session()
-        channel.exec_command(shlex.join(argv) + " 2>&1")
+        channel = self.open_command(argv)
+        channel.set_combine_stderr(True)  # paramiko's own
 
         def read() -> None:
             for line in channel.makefile("r"):
                 take(line.rstrip("\n"))
 
         threading.Thread(target=read, name=f"follows {argv[0]}", daemon=True).start()
+
+    def open_command(self, argv: Sequence[str]) -> paramiko.Channel:
+        """Begin a command; the channel returned is its standard input and output."""
+        channel = self._connection.client.get_transport().open_session()
+        channel.exec_command(shlex.join(argv))
+        return channel
+
+    def put_files(self, files: Mapping[str, bytes]) -> None:
+        """Write files, by absolute path, their folders made as needed."""
+        folders = sorted({path.rpartition("/")[0] for path in files})
+        self._checked(["mkdir", "--parents", "--", *folders], "")
+        for path, content in files.items():
+            self._connection.put(io.BytesIO(content), path)
 
     def read_text(self, path: str) -> str:
         """Return a small text file of the other machine."""
@@ -106,6 +119,35 @@ class SshHost:
         if result.status != 0:
             raise OSError(str(result))
         return result.output
+
+
+def connect_to_machine(address: str, *, identity: str | None = None) -> SshHost:
+    """Connect to a machine of the user's, ``user@host`` or ``user@host:port``, as `ssh` would.
+
+    The user's own configuration, agent, keys and known hosts count; *identity* is a further key.
+
+    Raises:
+        BadInput: there is no connection; says why.
+    """
+    options = {} if identity is None else {"key_filename": identity}
+    connection = fabric.Connection(
+        address, connect_timeout=CONNECT_TIMEOUT_S, connect_kwargs=options
+    )
+    connection.client.load_system_host_keys()
+    connection.client.set_missing_host_key_policy(paramiko.RejectPolicy())
+    try:
+        connection.open()
+    except (OSError, EOFError, paramiko.SSHException) as error:
+        connection.close()
+        raise BadInput(
+            f"--host {address}: no connection: {error}\nnext: try `ssh {_as_typed(address)}` first"
+        ) from error
+    return SshHost(connection)
+
+
+def _as_typed(address: str) -> str:
+    host, _, port = address.partition(":")
+    return f"-p {port} {host}" if port else host
 
 
 def connect_to_guest(port: int, *, own: KeyPair, guest: KeyPair, deadline_s: float) -> SshHost:

@@ -133,14 +133,23 @@ class Guest:
             raise HarnessError(f"QEMU: device_add {device}: {said}")
 
     def wait_until_unplugged(self, identity: str, *, deadline_s: float) -> None:
-        """Wait until QEMU has let a device go, behind the guest: then its name is free again."""
+        """Wait until QEMU has let a device and its disk go, behind the guest: both are free then.
+
+        Raises:
+            HarnessError: it never does.
+        """
         deadline = time.monotonic() + deadline_s
-        while any(
-            each["name"] == identity for each in self.qmp("qom-list", path="/machine/peripheral")
-        ):
+        while self._has_device(identity):
             if time.monotonic() > deadline:
                 raise HarnessError(f"QEMU: {identity} is still there after device_del")
             time.sleep(UNPLUG_POLL_S)
+
+    def _has_device(self, identity: str) -> bool:
+        devices = self.qmp("qom-list", path="/machine/peripheral")
+        users = (each.get("qdev", "") for each in self.qmp("query-block"))
+        return any(each["name"] == identity for each in devices) or any(
+            f"/{identity}/" in f"{user}/" for user in users
+        )
 
     def forwarded_port(self) -> int:
         """Return the port of this machine that leads to the SSH port of a full guest."""

@@ -16,7 +16,9 @@ from pathlib import Path
 
 from harness.campaign.evidence import Evidence, verdict_document
 from harness.campaign.lab import GuestImage, Say
+from harness.campaign.scenarios.possible import not_possible
 from harness.campaign.scenarios.results import Result, ResultStore
+from harness.campaign.scenarios.rig import Stopper
 from harness.campaign.scenarios.running import ScenarioOptions, run_scenario
 from harness.campaign.scenarios.scenario import GuestKind, Scenario
 from harness.errors import HarnessError
@@ -127,34 +129,37 @@ def _workers(
 
 
 class _Running:
-    """The guests that are up, by their processes' ids."""
+    """The guests that are up."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._pids: dict[int, int] = {}  # by thread
+        self._guests: dict[int, Stopper] = {}  # by thread
         self.stopping = False
 
-    def begin(self, pid: int) -> None:
+    def begin(self, guest: Stopper) -> None:
         """Note a guest of this thread; once all are to stop it ends at once."""
         with self._lock:
-            self._pids[threading.get_ident()] = pid
+            self._guests[threading.get_ident()] = guest
             if self.stopping:
-                _kill(pid)
+                _end(guest)
 
     def stop(self) -> None:
         """End all of them: what their threads are at then fails, and cleans up."""
         with self._lock:
             self.stopping = True
-            for pid in self._pids.values():
-                _kill(pid)
+            for guest in self._guests.values():
+                _end(guest)
 
 
-def _kill(pid: int) -> None:
+def _end(guest: Stopper) -> None:
+    if not isinstance(guest, int):
+        guest()
+        return
     with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+        os.kill(guest, signal.SIGKILL)
 
 
-def _do(job: Job, folder: Path, began: Callable[[int], None], say: Say) -> Result:
+def _do(job: Job, folder: Path, began: Callable[[Stopper], None], say: Say) -> Result:
     """Run a scenario; the folder of one that is not green is kept."""
     folder.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
@@ -166,8 +171,12 @@ def _do(job: Job, folder: Path, began: Callable[[int], None], say: Say) -> Resul
             began=began,
         )  # fmt: skip
         try:
+            if why := _not_possible(job):
+                raise NotPossible(why)
             run = run_scenario(options, evidence, say=say)
             verdict, longest_s = run.verdict, run.longest_step_s
+        except NotPossible as why_not:
+            verdict = Verdict(Outcome.NOT_RUN, reason=f"not possible there: {why_not}")
         except HarnessError as error:
             verdict = Verdict(Outcome.HARNESS_FAILED, reason=str(error).splitlines()[0])
         kept = ""
@@ -181,6 +190,15 @@ def _do(job: Job, folder: Path, began: Callable[[int], None], say: Say) -> Resul
         findings=tuple((f.oracle, f.what, f.details) for f in verdict.findings),
         seconds=time.monotonic() - start, longest_step_s=longest_s, evidence=kept,
     )  # fmt: skip
+
+
+class NotPossible(Exception):
+    """The machine cannot give what the story needs; the text says why."""
+
+
+def _not_possible(job: Job) -> str:
+    machine = job.image.machine
+    return "" if machine is None else not_possible(job.scenario, can_cut=machine.can_cut)
 
 
 def _keep(place: Path, target: Path) -> Path:

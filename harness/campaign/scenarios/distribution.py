@@ -69,7 +69,7 @@ class WaitForArray(Verb):
         """Wait, and read back what it is."""
         rig = full_rig(stage)
         rig.events.wait_for(
-            "the array is up", lambda e: is_up(e, rig.uuid),
+            "the array is up", lambda e: is_up(e, rig.uuid), since=rig.array_since,
             deadline_s=_LAST_RESORT_S if self.last_resort else EVENT_DEADLINE_S,
         )  # fmt: skip
         stage.is_up = True
@@ -87,7 +87,7 @@ class ExpectNoArray(Verb):
 
     def do(self, stage: Stage) -> None:
         """Let udev settle, and look."""
-        stage.run(["udevadm", "settle", "--timeout=100"])
+        full_rig(stage).settle()
         said = stage.call("run", argv=["cat", _STATE], deadline_s=10.0, stdin="")
         state = said["output"].strip()
         what = "the array is not started"

@@ -30,6 +30,7 @@ BOOT_DEADLINE_S = 300.0
 SHUTDOWN_DEADLINE_S = 240.0
 EVENT_DEADLINE_S = 120.0
 _FOLLOWER = ("python3", "-u", "/mdjournal/follow_events.py")
+_SETTLE = ("udevadm", "settle", "--timeout=100")
 _IS_RUNNING = ("systemctl", "is-system-running", "--wait")
 _CONSOLE_LINES = 10_000
 # Of modules; see kvm_images/full_guest.py.
@@ -50,6 +51,7 @@ class FullRig(Rig):
         self._ssh: SshHost
         self._disks: tuple[GuestDisk, ...] = ()
         self.uuid = array_uuid(place.seed)
+        self.array_since = 0  # the first event that may tell of the array's next coming up
         self.unplugged: set[str] = set()  # disks that the machine is without, over reboots too
         self.files: dict[str, tuple[bytes, int]] = {  # content and mode, of each boot
             "root/.ssh/authorized_keys": (self._own_key.public, 0o600),
@@ -77,6 +79,14 @@ class FullRig(Rig):
             StepHangs: it never goes down.
         """
         self._go_down(["systemctl", "--no-wall", "--no-block", how])
+
+    def settle(self) -> None:
+        """Wait until udev has looked at all that it has heard of: it opens what it looks at.
+
+        An array that comes up is one that comes up behind this.
+        """
+        run_checked(self.guest, _SETTLE, deadline_s=EVENT_DEADLINE_S)
+        self.array_since = self.events.count
 
     def plug_in(self, disk: str) -> DeviceEvent:
         """Put a disk back into the running guest; return what udev says once it is done with it."""
@@ -175,17 +185,25 @@ class FullRig(Rig):
         image.add_files(self.files, initramfs)
         return MachineConfig(
             kernel_image=image.kernel_image, initramfs=initramfs, accelerator=image.accelerator,
-            disks=self._disks, memory_mib=MEMORY_MIB, root_image=image.root,
+            disks=self._disks, memory_mib=max(MEMORY_MIB, 2 * self._place.memory_mib),
+            root_image=image.root,
+        )  # fmt: skip
+
+    def connect(self) -> SshHost:
+        """Return a further connection to its sshd; who asks for it closes it."""
+        return self._connect(self.guest)
+
+    def _connect(self, guest: Guest) -> SshHost:
+        return connect_to_guest(
+            guest.forwarded_port(), own=self._own_key, guest=self._guest_key,
+            deadline_s=BOOT_DEADLINE_S,
         )  # fmt: skip
 
     def _meet(self, guest: Guest) -> None:
         """Connect to its sshd, and listen to udev."""
-        self._ssh = connect_to_guest(
-            guest.forwarded_port(), own=self._own_key, guest=self._guest_key,
-            deadline_s=BOOT_DEADLINE_S,
-        )  # fmt: skip
+        self._ssh = self._connect(guest)
         self._guest_stack.callback(self._part, self._ssh)
-        self.events = DeviceEvents()
+        self.events, self.array_since = DeviceEvents(), 0
         self._ssh.follow(_FOLLOWER, self.events.take)
         self.events.wait_until_listening(deadline_s=EVENT_DEADLINE_S)
 

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 from harness.campaign.scenarios.full_rig import FullRig
+from harness.campaign.scenarios.lab_rig import LabRig
 from harness.campaign.scenarios.rig import Place, Rig
 from harness.campaign.scenarios.scenario import GuestKind, Scenario
 
@@ -17,10 +18,12 @@ def rig_for(scenario: Scenario, place: Place) -> Iterator[Rig]:
     In a full guest udev assembles the array of a scenario that is about full guests. One that is
     not does all of that itself, and is left alone.
     """
-    rig = (
-        Rig(place)
-        if place.image.root is None
-        else FullRig(place, assembles=scenario.guest is GuestKind.FULL)
-    )
+    rig: Rig
+    if place.image.machine is not None:
+        rig = LabRig(place, place.image.machine)
+    elif place.image.root is not None:
+        rig = FullRig(place, assembles=scenario.guest is GuestKind.FULL)
+    else:
+        rig = Rig(place)
     with rig:
         yield rig
