@@ -176,6 +176,11 @@ def _for_root() -> dict[str, cpio.Entry]:
         "etc/hostname": cpio.file_entry(b"guest\n"),
         "etc/fstab": cpio.file_entry(b""),
         "etc/.updated": cpio.file_entry(b""),
+        # udev's timer starts what is not complete after 30 s, which on hardware is plenty. A story
+        # about it sets it back.
+        f"{_SYSTEM}/mdadm-last-resort@.timer.d/10-emulated.conf": cpio.file_entry(
+            b"[Timer]\nOnActiveSec=\nOnActiveSec=1200\n"
+        ),
         f"{_SYSTEM}/{_UNIT}": cpio.file_entry((FULL / _UNIT).read_bytes()),
         f"{_SYSTEM}/sysinit.target.wants/{_UNIT}": cpio.symlink_entry(f"../{_UNIT}"),
     }

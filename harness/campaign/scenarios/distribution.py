@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,7 +17,7 @@ from harness.md import array as md
 
 UP = "^(clean|active|write-pending|active-idle|read-auto)$"  # array_state of one that takes writes
 _STATE = f"{md.SYSFS}/array_state"
-_LAST_RESORT_S = 180.0  # udev's timer takes 30 s of the guest's
+_LAST_RESORT_S = 600.0  # a limit against a hang; udev's timer takes 30 s of the guest's
 
 
 def full_rig(stage: Stage) -> FullRig:
@@ -150,6 +151,14 @@ class ShutDown(Verb):
         """Shut down, and boot."""
         full_rig(stage).shut_down(self.how)
         stage.is_up = False
+
+
+def waits_for_last_resort(steps: Iterable[Verb]) -> bool:
+    """Whether steps are about udev's timer."""
+    return any(
+        isinstance(step, WaitForLastResort) or (isinstance(step, WaitForArray) and step.last_resort)
+        for step in steps
+    )
 
 
 def is_up(event: DeviceEvent, uuid: str) -> bool:

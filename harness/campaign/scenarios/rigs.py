@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+from harness.campaign.scenarios.distribution import waits_for_last_resort
 from harness.campaign.scenarios.full_rig import FullRig
 from harness.campaign.scenarios.lab_rig import LabRig
 from harness.campaign.scenarios.rig import Place, Rig
@@ -22,7 +23,10 @@ def rig_for(scenario: Scenario, place: Place) -> Iterator[Rig]:
     if place.image.machine is not None:
         rig = LabRig(place, place.image.machine)
     elif place.image.root is not None:
-        rig = FullRig(place, assembles=scenario.guest is GuestKind.FULL)
+        rig = FullRig(
+            place, assembles=scenario.guest is GuestKind.FULL,
+            last_resort=waits_for_last_resort(scenario.steps),
+        )  # fmt: skip
     else:
         rig = Rig(place)
     with rig:

@@ -97,7 +97,7 @@ SCENARIOS = (
             DuringFiles((Fail("member1"),)),
             WriteFiles(),
             CutPowerUnderFiles(),
-            WaitForArray(degraded=1, last_resort=True),
+            WaitForArray(degraded=1),
             Mount(),
             ReadFiles(),
             Unmount(),
