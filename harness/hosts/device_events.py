@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.errors import StepHangs
+from harness.errors import GuestVanished, StepHangs
 
 _LOOK_S = 1.0
 _LAST_EVENTS = 12
@@ -33,6 +33,7 @@ class DeviceEvents:
         self._news = threading.Condition()
         self._events: list[DeviceEvent] = []
         self._listening = False
+        self._ended = False
         self.lines: list[str] = []  # as they came, for the evidence
 
     @property
@@ -55,6 +56,12 @@ class DeviceEvents:
                 self._events.append(_event(values))
             self._news.notify_all()
 
+    def end(self) -> None:
+        """Note that no more can come."""
+        with self._news:
+            self._ended = True
+            self._news.notify_all()
+
     def wait_until_listening(self, *, deadline_s: float) -> None:
         """Wait until everything that was there is known, and all that comes is heard.
 
@@ -62,7 +69,8 @@ class DeviceEvents:
             StepHangs: it never is.
         """
         with self._news:
-            if not self._news.wait_for(lambda: self._listening, deadline_s):
+            self._news.wait_for(lambda: self._listening or self._ended, deadline_s)
+            if not self._listening:
                 said = "\n".join(self.lines[-_LAST_EVENTS:]) or "nothing"
                 raise StepHangs(f"udev is not listened to; the follower said:\n{said}")
 
@@ -73,6 +81,7 @@ class DeviceEvents:
 
         Raises:
             StepHangs: it never came; says what came.
+            GuestVanished: it cannot come any more.
         """
         deadline = time.monotonic() + deadline_s
         with self._news:
@@ -81,6 +90,8 @@ class DeviceEvents:
                 for event in self._events[seen:]:
                     if fits(event):
                         return event
+                if self._ended:
+                    raise GuestVanished(f"nobody listens to udev any more; {what}: it never said")
                 seen = len(self._events)
                 left_s = deadline - time.monotonic()
                 if left_s <= 0:

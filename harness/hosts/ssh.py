@@ -12,13 +12,14 @@ from dataclasses import dataclass
 
 import fabric
 import paramiko
-from invoke.exceptions import CommandTimedOut
+from invoke.exceptions import CommandTimedOut, ThreadException
 
-from harness.errors import BadInput, HarnessError
+from harness.errors import BadInput, GuestVanished, HarnessError
 from harness.hosts.host import CommandResult
 
 CONNECT_TIMEOUT_S = 20.0
 _RETRY_S = 0.2
+_NO_STATUS = -1  # what paramiko has for a command whose connection ended before it did
 # It logs the traceback of every connection that fails; what fails for good is told by us.
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
@@ -60,7 +61,11 @@ class SshHost:
         return f"{self._connection.user}@{self._connection.host}"
 
     def run(self, argv: Sequence[str], *, deadline_s: float, stdin: str = "") -> CommandResult:
-        """Run a command on the other machine."""
+        """Run a command on the other machine.
+
+        Raises:
+            GuestVanished: the connection has ended.
+        """
         began = time.monotonic()
         status: int | None
         try:
@@ -71,6 +76,10 @@ class SshHost:
             status, output = done.exited, done.stdout
         except CommandTimedOut as late:
             status, output = None, late.result.stdout
+        except (EOFError, OSError, paramiko.SSHException, ThreadException) as lost:
+            raise self._lost(argv) from lost
+        if status == _NO_STATUS:
+            raise self._lost(argv)
         result = CommandResult(
             self.name, tuple(argv), status, output, time.monotonic() - began,
             "left at its deadline" if status is None else "",
@@ -78,14 +87,22 @@ class SshHost:
         self.commands.append(result)
         return result
 
-    def follow(self, argv: Sequence[str], take: Callable[[str], None]) -> None:
-        """Run a command beside all else until `close`; *take* gets each line that it prints."""
+    def follow(
+        self, argv: Sequence[str], take: Callable[[str], None], ended: Callable[[], None]
+    ) -> None:
+        """Run a command beside all else until `close`; *take* gets each line that it prints.
+
+        *ended* is called once no more can come: the command, or the connection, has ended.
+        """
         channel = self.open_command(argv)
         channel.set_combine_stderr(True)  # paramiko's own
 
         def read() -> None:
-            for line in channel.makefile("r"):
-                take(line.rstrip("\n"))
+            try:
+                for line in channel.makefile("r"):
+                    take(line.rstrip("\n"))
+            finally:
+                ended()
 
         threading.Thread(target=read, name=f"follows {argv[0]}", daemon=True).start()
 
@@ -113,6 +130,9 @@ class SshHost:
     def close(self) -> None:
         """End the connection."""
         self._connection.close()
+
+    def _lost(self, argv: Sequence[str]) -> GuestVanished:
+        return GuestVanished(f"{self.name}: the connection ended while `{shlex.join(argv)}` ran")
 
     def _checked(self, argv: Sequence[str], stdin: str) -> str:
         result = self.run(argv, deadline_s=30, stdin=stdin)

@@ -6,7 +6,7 @@ import contextlib
 import re
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -186,8 +186,11 @@ def running_guest(
     console: Path,
     saved_state: Path | None = None,
     deadline_s: float | None = None,
+    began: Callable[[int], None] = lambda _pid: None,
 ) -> Iterator[Guest]:
     """Boot a guest, or restore it from *saved_state*; QEMU ends with the block.
+
+    *began* is told QEMU's process id before anything is waited for.
 
     Yields:
         A guest whose agent has answered once.
@@ -202,6 +205,7 @@ def running_guest(
         sockets = MachineSockets(folder)
         command = command_line(config, sockets, console, incoming=saved_state)
         with child(command, output=log) as process:
+            began(process.pid)
             try:
                 agent = AgentClient.connect(
                     sockets.agent, deadline_s=deadline_s, alive=lambda: process.poll() is None

@@ -151,7 +151,6 @@ class FullRig(Rig):
         )
         self.files[_GROUPS] = ("".join(f"{name}\n" for name in sorted(self.groups)).encode(), 0o644)
         guest = self._restored() if self._starts == 1 else self._booted()
-        place.began(guest.pid)
         self._meet(guest)
         names = [d.serial for d in self._disks if d.plugged_in and d.serial != MARKS_EXPORT]
         self.nodes = ready_disks(guest, place.shape, tuple(names))
@@ -162,7 +161,9 @@ class FullRig(Rig):
     def _booted(self) -> Guest:
         config = self._with_initramfs(self._place.folder / f"initramfs-{self._starts}.cpio")
         guest = self._guest_stack.enter_context(
-            running_guest(config, console=self._console, deadline_s=BOOT_DEADLINE_S)
+            running_guest(
+                config, console=self._console, deadline_s=BOOT_DEADLINE_S, began=self._place.began
+            )
         )
         config.initramfs.unlink()  # it was read when QEMU began
         wait_until_booted(guest)
@@ -179,7 +180,7 @@ class FullRig(Rig):
             folder=place.image.saved_guests, say=place.say, prepare=wait_until_booted,
         )  # fmt: skip
         guest = self._guest_stack.enter_context(
-            running_guest(config, console=self._console, saved_state=state)
+            running_guest(config, console=self._console, saved_state=state, began=place.began)
         )
         config.initramfs.unlink()
         files = [[path, content.hex(), mode] for path, (content, mode) in self.files.items()]
@@ -213,7 +214,7 @@ class FullRig(Rig):
         self._ssh = self.connect()
         self._guest_stack.callback(self._part, self._ssh)
         self.events, self.array_since = DeviceEvents(), 0
-        self._ssh.follow(_FOLLOWER, self.events.take)
+        self._ssh.follow(_FOLLOWER, self.events.take, self.events.end)
         self.events.wait_until_listening(deadline_s=EVENT_DEADLINE_S)
 
     def _part(self, ssh: SshHost) -> None:
