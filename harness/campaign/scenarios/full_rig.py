@@ -102,7 +102,8 @@ class FullRig(Rig):
         """Put a disk back into the running guest; return what udev says once it is done with it."""
         seen = self.events.count
         number = next(n for n, each in enumerate(self._disks) if each.serial == disk)
-        self.guest.plug_in(device_of(number, self._disks[number]))
+        device = device_of(number, self._disks[number])
+        self.guest.plug_in(device, deadline_s=EVENT_DEADLINE_S)
         self.unplugged.discard(disk)
         event = self.events.wait_for(
             f"{disk} is there", lambda e: e.serial == disk and e.action == "add",
@@ -115,7 +116,6 @@ class FullRig(Rig):
         """Take a disk out of the running guest, as a hot-plug does."""
         seen, node = self.events.count, self.nodes[disk]
         super().unplug(disk)
-        self.guest.wait_until_unplugged(f"disk-{disk}", deadline_s=EVENT_DEADLINE_S)
         self.unplugged.add(disk)
         self.events.wait_for(
             f"{disk} is gone", lambda e: e.node == node and e.action == "remove",
@@ -189,7 +189,7 @@ class FullRig(Rig):
             run_checked(guest, ["systemctl", "daemon-reload"], deadline_s=BOOT_DEADLINE_S)
         run_checked(guest, ["systemctl", "reload", "ssh"], deadline_s=BOOT_DEADLINE_S)
         for number, disk in enumerate(self._disks):
-            guest.plug_in(device_of(number, disk))
+            guest.plug_in(device_of(number, disk), deadline_s=EVENT_DEADLINE_S)
         return guest
 
     def _with_initramfs(self, initramfs: Path) -> MachineConfig:
