@@ -27,9 +27,9 @@ from harness.errors import EXIT_AGREES, EXIT_DIFFERS, EXIT_LOST, BadInput
 from harness.storage.atomic import replacing
 from harness.storage.directories import results_root
 from harness.verdict.verdict import Outcome
+from kvm_images import debian_root
 from kvm_images import store as kernel_store
 from tools.conformance_page import page_of
-from kvm_images import debian_root
 from tools.guest_options import era_of, find_kernel, full_guest_image, guest_image
 from tools.lab_host import lab_kernel
 from tools.progress import Say, progress
