@@ -34,6 +34,7 @@ MARKS = "marks"
 _SECTOR = 512
 _PIECE = 1 << 20
 _BLOCK = 4096
+_ZEROES = bytes(_PIECE)
 _LOG_BYTES = 1 << 30  # sparse; a story writes some 10 MB
 _MARKS_BYTES = 1 << 20
 _DEADLINE_S = 120.0
@@ -89,11 +90,11 @@ class Bench:
         kept: dict[str, str] = {}
         for name in names:
             _run("dmsetup", "suspend", "--noflush", "--nolockfs", self._top(name))
-        for name in names:
+        for name, disk in zip(names, self._disks, strict=True):
             if name in volatile:
                 _run("dmsetup", "message", self._top(name), "0", "mark", _CUT)
             else:
-                kept[name] = self._copy(name, "cut")
+                kept[name] = self._copy(disk, "cut")
         for name in names:
             _run("dmsetup", "resume", self._top(name))
         if os.path.exists(f"/sys/block/{os.path.basename(ARRAY)}"):
@@ -109,10 +110,11 @@ class Bench:
 
     def blocks(self, name: str) -> Iterator[tuple[int, bytes]]:
         """Yield the blocks of a disk that are not all zeroes, by number."""
-        for at, piece in _pieces(f"/dev/mapper/{self._top(name)}"):
+        disk = next(disk for disk in self._disks if disk["name"] == name)
+        for at, piece in _pieces(disk["device"] or disk["file"], disk["size_bytes"]):
             for start in range(0, len(piece), _BLOCK):
                 block = piece[start : start + _BLOCK]
-                if any(block):
+                if block != _ZEROES[: len(block)]:
                     yield (at + start) // _BLOCK, block
 
     def tear_down(self) -> None:
@@ -138,7 +140,12 @@ class Bench:
             base = f"/dev/mapper/{self._top(name)}-base"
             table = f"0 {size // _SECTOR} linear {base} 0"
             if self._records:
-                disk["start"] = self._copy(name, "start")  # a log goes on from this
+                # A log goes on from this; what is first given out is blank.
+                disk["start"] = (
+                    self._copy(disk, "start")
+                    if self._generation
+                    else self._file(f"{name}-start", size)
+                )
                 disk["log"] = self._file(f"{name}-log", _LOG_BYTES)
                 log = self._loop(disk["log"], disk["block_bytes"])
                 table = f"0 {size // _SECTOR} log-writes {base} {log}"
@@ -171,15 +178,13 @@ class Bench:
             file.truncate(size_bytes)
         return path
 
-    def _copy(self, name: str, kind: str) -> str:
+    def _copy(self, disk: Answer, kind: str) -> str:
         """Copy what a disk holds below its log, into a sparse file."""
-        size = next(disk["size_bytes"] for disk in self._disks if disk["name"] == name)
-        path = self._file(f"{name}-{kind}", size)
+        path = self._file(f"{disk['name']}-{kind}", disk["size_bytes"])
         with open(path, "r+b") as file:
-            for at, piece in _pieces(f"/dev/mapper/{self._top(name)}-base"):
-                if any(piece):
-                    file.seek(at)
-                    file.write(piece)
+            for at, piece in _pieces(disk["device"] or disk["file"], disk["size_bytes"]):
+                file.seek(at)
+                file.write(piece)
         return path
 
 
@@ -199,14 +204,25 @@ def _replay(log: str, onto: str) -> None:
     raise Failed(f"{log}: has no mark of the cut")
 
 
-def _pieces(node: str) -> Iterator[tuple[int, bytes]]:
-    """Yield the whole of a device, past the page cache, with where each piece is."""
+def _pieces(path: str, size_bytes: int) -> Iterator[tuple[int, bytes]]:
+    """Yield what is not zeroes of a file, or of a device past its page cache, and where it is."""
+    is_file = os.path.isfile(path)
     buffer = mmap.mmap(-1, _PIECE)
-    descriptor = os.open(node, os.O_RDONLY | os.O_DIRECT)
+    descriptor = os.open(path, os.O_RDONLY | (0 if is_file else os.O_DIRECT))
     try:
         at = 0
-        while count := os.preadv(descriptor, [buffer], at):
-            yield at, buffer[:count]
+        while at < size_bytes:
+            if is_file:
+                try:
+                    at = os.lseek(descriptor, at, os.SEEK_DATA) // _BLOCK * _BLOCK
+                except OSError:  # nothing but a hole up to the end
+                    return
+            count = min(os.preadv(descriptor, [buffer], at), size_bytes - at)
+            if count <= 0:
+                return
+            piece = buffer[:count]
+            if piece != _ZEROES[:count]:
+                yield at, piece
             at += count
     finally:
         os.close(descriptor)

@@ -245,3 +245,20 @@ def test_a_log_without_the_mark_is_no_cut(tmp_path: Path) -> None:
     disk.write_bytes(bytes(2048))
     with pytest.raises(benches.Failed, match="no mark"):
         benches._replay(str(log), str(disk))
+
+
+def test_the_pieces_of_a_file_are_what_is_not_zeroes(tmp_path: Path) -> None:
+    path = tmp_path / "disk"
+    with path.open("wb") as file:
+        file.truncate(5 << 20)
+        file.seek((2 << 20) + 5)
+        file.write(b"x")
+        file.seek((5 << 20) - 1)
+        file.write(b"y")
+    content = bytearray(5 << 20)
+    for at, piece in benches._pieces(str(path), 5 << 20):
+        assert any(piece)
+        content[at : at + len(piece)] = piece
+    assert content == path.read_bytes()
+    cut = {at for at, _ in benches._pieces(str(path), 2 << 20)}
+    assert cut == set(), "what lies behind the disk's end is not of the disk"
