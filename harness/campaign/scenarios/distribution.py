@@ -13,9 +13,12 @@ from harness.campaign.scenarios.stage import Stage
 from harness.crash.states import Loss
 from harness.errors import BadInput
 from harness.hosts.device_events import DeviceEvent
+from harness.hosts.host import run_checked
 from harness.md import array as md
 
 UP = "^(clean|active|write-pending|active-idle|read-auto)$"  # array_state of one that takes writes
+_RULES = "etc/udev/rules.d/64-md-raid-assembly.rules"
+_COMMAND_S = 120.0
 _STATE = f"{md.SYSFS}/array_state"
 _LAST_RESORT_S = 600.0  # a limit against a hang; udev's timer takes 30 s of the guest's
 
@@ -55,6 +58,24 @@ class UnplugAll(Verb):
         rig = full_rig(stage)
         for disk in [name for name in stage.parts if name not in rig.unplugged]:
             rig.unplug(disk)
+
+
+@dataclass(frozen=True, slots=True)
+class StopUdevAssembling(Verb):
+    """Have udev put no array together from now on: the story does, by mdadm's own commands.
+
+    mdadm opens the members of an array that it refuses to start for writing. Once it has closed
+    them udev looks at them anew, and would add them to the array behind the story's back.
+    """
+
+    words: ClassVar[str] = "stop udev assembling"
+
+    def do(self, stage: Stage) -> None:
+        """Put an empty file in the place of its rules."""
+        rig = full_rig(stage)
+        rig.files[_RULES] = (b"", 0o644)
+        run_checked(rig.ssh, ["touch", f"/{_RULES}"], deadline_s=_COMMAND_S)
+        run_checked(rig.ssh, ["udevadm", "control", "--reload"], deadline_s=_COMMAND_S)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from harness.campaign.scenarios.distribution import (
 )
 from harness.campaign.scenarios.verbs import (
     WRITE_BACK,
+    Assemble,
     Check,
     CutPower,
     FillCache,
@@ -75,6 +76,12 @@ SCENARIOS = (
             ExpectNoArray(),
             WaitForLastResort(),
             ExpectNoWrites(),
+            PlugIn("journal"),
+            ExpectNoWrites(),  # it is not taken any more
+            Stop(),
+            Assemble(),
+            ReadBack(),
+            Check(),
         ),
     ),
     Scenario(

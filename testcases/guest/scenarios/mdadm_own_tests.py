@@ -2,12 +2,13 @@
 
 ``20raid5journal``: detail, examine, assembly without the journal, incremental assembly.
 ``21raid5cache``: what a write back cache holds outlives a stop; the real test passes its level on
-to nothing, and never looks at RAID-6.
+to nothing, and never looks at RAID-6. In both udev is kept out: it adds members to an array that
+mdadm has just refused to start.
 """
 
 from dataclasses import replace
 
-from harness.campaign.scenarios.distribution import WaitForArray
+from harness.campaign.scenarios.distribution import StopUdevAssembling, WaitForArray
 from harness.campaign.scenarios.verbs import (
     SMALL,
     WRITE_BACK,
@@ -37,6 +38,7 @@ SCENARIOS = (
         guest=FULL,
         needs=replace(SMALL, members=4),
         steps=(
+            StopUdevAssembling(),
             Write(),
             Flush(),
             Mdadm("--detail {array}", says=r"(?m)^\s*Consistency Policy : journal"),
@@ -66,6 +68,7 @@ SCENARIOS = (
             guest=FULL,
             needs=needs,
             steps=(
+                StopUdevAssembling(),
                 FillCache(share=0.3),
                 ReadBack(),
                 Stop(),
