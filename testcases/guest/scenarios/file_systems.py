@@ -17,6 +17,8 @@ from harness.campaign.scenarios.filing import (
 )
 from harness.campaign.scenarios.verbs import (
     SMALL,
+    Add,
+    Assemble,
     Check,
     Fail,
     GuestKind,
@@ -107,16 +109,21 @@ SCENARIOS = (
         why=WHY,
     ),
     Scenario(
-        claim="files stay readable when the journal is pulled out",
+        claim="files survive a journal that is pulled out and replaced",
         guest=FULL,
-        needs=EXT4,
+        needs=replace(EXT4, spares=1),
         steps=(
             MakeFilesystem("ext4"),
             WriteFiles(),
             DuringFiles((Unplug("journal"),), may_fail=True),
-            ReadFiles(),
             Unmount(),
             Stop(),
+            Assemble(without=("journal",), options="--force"),
+            Add(disk="spare0", how="--add-journal"),
+            Mount(),
+            ReadFiles(),
+            Unmount(),
+            Fsck(),
         ),
         oracles=ONLY_ALIVE,
         why=WHY,
