@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from harness.campaign.lab import Session, disk_caches
 from harness.campaign.lab_machine import LabMachine
@@ -90,7 +90,7 @@ class LabRig(Rig):
         super().__init__(place)
         self._machine = machine
 
-    def __enter__(self) -> LabRig:
+    def __enter__(self) -> Self:
         """Make the disks on the machine."""
         shape = self._place.shape
         guest = LabGuest(self._machine, self._place.folder / "console")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from harness.campaign.lab import (
     GuestImage,
@@ -68,7 +69,7 @@ class Rig:
         self.session: Session
         self.nodes: Mapping[str, str] = {}  # of every disk, by name
 
-    def __enter__(self) -> Rig:
+    def __enter__(self) -> Self:
         """Serve empty disks to a fresh guest."""
         for name, size_bytes in self._place.shape.disk_sizes.items():
             self._images[name] = self._place.folder / f"{name}.img"
