@@ -1,6 +1,5 @@
 """Machines that systemd shuts down and boots with an array in use."""
 
-from harness.campaign.scenarios.distribution import ShutDown, WaitForArray
 from harness.campaign.scenarios.verbs import (
     WRITE_BACK,
     Check,
@@ -12,6 +11,8 @@ from harness.campaign.scenarios.verbs import (
     ReadBack,
     Scenario,
     Set,
+    ShutDown,
+    WaitForArray,
     WaitUntilIdle,
     Write,
 )

@@ -1,25 +1,23 @@
 """Arrays that udev puts together as their disks come: the journal first, last, never."""
 
-from harness.campaign.scenarios.distribution import (
-    CutPowerWithout,
-    ExpectNoArray,
-    ExpectNoWrites,
-    PlugIn,
-    UnplugAll,
-    WaitForArray,
-    WaitForLastResort,
-)
 from harness.campaign.scenarios.verbs import (
     WRITE_BACK,
     Assemble,
     Check,
     CutPower,
+    CutPowerWithout,
+    ExpectNoArray,
+    ExpectNoWrites,
     FillCache,
     Flush,
     GuestKind,
+    PlugIn,
     ReadBack,
     Scenario,
     Stop,
+    UnplugAll,
+    WaitForArray,
+    WaitForLastResort,
     Write,
 )
 

@@ -2,33 +2,32 @@
 
 from dataclasses import replace
 
-from harness.campaign.scenarios.distribution import ShutDown, WaitForArray
-from harness.campaign.scenarios.filing import (
-    CutPowerUnderFiles,
-    DuringFiles,
-    ExpectMounted,
-    Fsck,
-    MakeFilesystem,
-    Mount,
-    MountAtBoot,
-    ReadFiles,
-    Unmount,
-    WriteFiles,
-)
 from harness.campaign.scenarios.verbs import (
     SMALL,
     Add,
     Assemble,
     Check,
+    CutPowerUnderFiles,
+    DuringFiles,
+    ExpectMounted,
     Fail,
+    Fsck,
     GuestKind,
     JournalMode,
     Loss,
+    MakeFilesystem,
+    Mount,
+    MountAtBoot,
     Oracle,
+    ReadFiles,
     Scenario,
+    ShutDown,
     Stop,
     Switch,
+    Unmount,
     Unplug,
+    WaitForArray,
+    WriteFiles,
 )
 
 MIB = 1024 * 1024

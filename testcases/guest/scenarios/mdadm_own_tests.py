@@ -8,7 +8,6 @@ mdadm has just refused to start.
 
 from dataclasses import replace
 
-from harness.campaign.scenarios.distribution import StopUdevAssembling, WaitForArray
 from harness.campaign.scenarios.verbs import (
     SMALL,
     WRITE_BACK,
@@ -25,7 +24,9 @@ from harness.campaign.scenarios.verbs import (
     ReadBack,
     Scenario,
     Stop,
+    StopUdevAssembling,
     Switch,
+    WaitForArray,
     Write,
 )
 
