@@ -112,7 +112,7 @@ def update(suite: str, *, max_age_s: float, say: Callable[[str], None]) -> bool:
 
     Returns whether they were fetched. Raises ``Unavailable`` with apt's reason.
     """
-    root = _root(suite)
+    root = root_of(suite)
     with exclusive(root / "lock", say=say):
         with writing(root):
             changed = _configure(suite, root)
@@ -144,7 +144,7 @@ def packages(suite: str, prefix: str) -> list[Package]:
     The lists must be there (``update``). Raises ``Unavailable`` when apt cannot read them.
     """
     subject = f"{suite}: package lists unreadable"
-    remedy = f"next: remove {_root(suite)}, then try again"
+    remedy = f"next: remove {root_of(suite)}, then try again"
     names = _apt(suite, ["apt-cache", "pkgnames", prefix], subject=subject, remedy=remedy).split()
     if not names:
         return []
@@ -208,7 +208,8 @@ def unpack(deb: Path, into: Path) -> None:
 _NEXT = "next: check the network and the machine's apt sources and proxy, then try again"
 
 
-def _root(suite: str) -> Path:
+def root_of(suite: str) -> Path:
+    """The folder of a suite's own apt: ``etc``, ``lists``. Raises ``BadInput``: no such suite."""
     if suite not in SUITES:
         raise BadInput(f"no suite {suite!r}\nnext: use one of {', '.join(SUITES)}")
     return cache_root() / "apt" / suite
@@ -220,13 +221,8 @@ def _fetch_lists(suite: str) -> None:
 
 def _configure(suite: str, root: Path) -> bool:
     """Write the private configuration of ``suite``; True when its source is not what it was."""
-    for folder in (
-        "etc/apt.conf.d",
-        "etc/sources.list.d",
-        "lists/partial",
-        "state",
-        "archives/partial",
-    ):
+    below = ("etc/apt.conf.d", "etc/sources.list.d", "lists/partial", "state", "archives/partial")
+    for folder in below:
         (root / folder).mkdir(parents=True, exist_ok=True)
     (root / "state/status").touch()
     source = debian_source(suite, machine_sources())
@@ -311,7 +307,7 @@ def _absolute(netrc: list[str]) -> list[str]:
 def _apt(
     suite: str, command: list[str], *, subject: str, cwd: Path | None = None, remedy: str = ""
 ) -> str:
-    root = _root(suite)
+    root = root_of(suite)
     return _run(
         command,
         subject=subject,

@@ -33,7 +33,7 @@ LATE_MODULES = ("virtio_blk", "virtio_scsi", "sd_mod", "nvme", "loop")
 
 _INTERPRETER = "usr/bin/python3.11"
 _PROGRAMS = (_INTERPRETER, "sbin/mdadm")
-_AGENT_FILES = (
+AGENT_FILES = (
     "harness/__init__.py",
     "harness/crash/__init__.py",
     "harness/crash/pattern.py",
@@ -104,7 +104,7 @@ def _key(kernel: Kernel, userland: Userland) -> str:
 def _own_files() -> list[Path]:
     return [
         *sorted(path for path in GUEST.iterdir() if path.is_file()),
-        *(REPOSITORY / name for name in _AGENT_FILES),
+        *(REPOSITORY / name for name in AGENT_FILES),
     ]
 
 
@@ -120,7 +120,7 @@ def _entries(kernel: Kernel, userland: Userland) -> dict[str, cpio.Entry]:
         "bin/busybox": cpio.file_entry(busybox.read_bytes(), executable=True),
         "bin/sh": cpio.symlink_entry("busybox"),
     }
-    for name in _AGENT_FILES:
+    for name in AGENT_FILES:
         entries[f"agent/{name}"] = cpio.file_entry((REPOSITORY / name).read_bytes())
     for name in _PROGRAMS:
         entries[name] = cpio.file_entry((root / name).read_bytes(), executable=True)

@@ -17,9 +17,11 @@ from harness.recovery.kernel_versions import era_to_run
 from harness.storage.directories import cache_root
 from harness.vm.accelerator import choose_accelerator
 from harness.vm.machine import MachineConfig
-from kvm_images import kernels, store, tiny_guest
+from kvm_images import debian_root, full_guest, kernels, store, tiny_guest
 from kvm_images.kernels import Kernel
+from kvm_images.tiny_guest import TinyGuest
 from kvm_images.userland import userland
+from tools.launch.debian import require_packages
 from tools.progress import Say
 
 
@@ -73,17 +75,51 @@ def _version_of(kernel: Kernel) -> str:
 def guest_image(kernel: Kernel, accelerator: str, *, say: Say) -> GuestImage:
     """Return the tiny guest for a kernel, built if need be, and how it is to be run."""
     guest = tiny_guest.build(kernel, userland(say=say))
-    identity = hashlib.sha256(f"{kernel.identity} {guest.identity}".encode()).hexdigest()
-    if accelerator == "auto":
-        probe = MachineConfig(
-            kernel_image=kernel.image, initramfs=guest.path, accelerator="kvm", disks=()
-        )
-        accelerator = choose_accelerator(probe, cache=cache_root() / "accelerator.json", say=say)
     return GuestImage(
         kernel_image=kernel.image,
         kernel_version=_version_of(kernel),
         initramfs=guest.path,
-        identity=identity,
-        accelerator=accelerator,
+        identity=_identity(kernel, guest.identity),
+        accelerator=_accelerator(kernel, guest, accelerator, say=say),
         saved_guests=cache_root() / "saved-guests",
     )
+
+
+def full_guest_image(kernel: Kernel, accelerator: str, mdadm: str, *, say: Say) -> GuestImage:
+    """Return the full guest for a kernel, with an mdadm, built if need be.
+
+    Raises:
+        BadInput: no root is known with this mdadm.
+        Unavailable: it cannot be built.
+    """
+    suite = debian_root.suite_of(mdadm)
+    if not debian_root.is_cached(suite):
+        require_packages("full guest")
+    root = debian_root.debian_root(suite, say=say)
+    tools = userland(say=say)
+    guest = full_guest.build(kernel, root, tools)
+    if accelerator == "auto":
+        accelerator = _accelerator(kernel, tiny_guest.build(kernel, tools), accelerator, say=say)
+    return GuestImage(
+        kernel_image=kernel.image,
+        kernel_version=_version_of(kernel),
+        initramfs=guest.initramfs,
+        identity=_identity(kernel, guest.identity),
+        accelerator=accelerator,
+        saved_guests=cache_root() / "saved-guests",
+        root=guest.root,
+        add_files=functools.partial(full_guest.with_files, guest.initramfs),
+    )
+
+
+def _identity(kernel: Kernel, guest: str) -> str:
+    return hashlib.sha256(f"{kernel.identity} {guest}".encode()).hexdigest()
+
+
+def _accelerator(kernel: Kernel, guest: TinyGuest, asked: str, *, say: Say) -> str:
+    if asked != "auto":
+        return asked
+    probe = MachineConfig(
+        kernel_image=kernel.image, initramfs=guest.path, accelerator="kvm", disks=()
+    )
+    return choose_accelerator(probe, cache=cache_root() / "accelerator.json", say=say)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,11 @@ from harness.errors import EXIT_AGREES, EXIT_DIFFERS, EXIT_LOST, BadInput
 from harness.storage.atomic import replacing
 from harness.storage.directories import results_root
 from harness.verdict.verdict import Outcome
+from kvm_images import debian_root
 from kvm_images import store as kernel_store
 from tools.conformance_page import page_of
-from tools.guest_options import era_of, find_kernel, guest_image
+from tools.guest_options import era_of, find_kernel, full_guest_image, guest_image
+from tools.lab_host import lab_kernel
 from tools.progress import Say, progress
 from tools.scenario_grid import document_of, grid_lines
 from tools.scenario_verbs import verb_lines
@@ -101,7 +103,21 @@ def new_scenario(*, name: str) -> None:
 )  # fmt: skip
 @click.option(
     "--guest", type=click.Choice([kind.value for kind in GuestKind]),
-    help="Only those that run in this kind of guest.",
+    help="Where to run: those that are about a full guest, or the named ones in this one.",
+)  # fmt: skip
+@click.option(
+    "--mdadm", default=debian_root.DEFAULT_MDADM, show_default=True,
+    help="Of a full guest: 4.2, 4.4 or 4.6, or the Debian suite that all of it is from.",
+)  # fmt: skip
+@click.option(
+    "--host", metavar="USER@MACHINE[:PORT]",
+    help="Run on this machine over SSH, on its own kernel, and on no guest.",
+)  # fmt: skip
+@click.option("--identity", metavar="FILE", help="Of --host: a private key to log in with.")
+@click.option(
+    "--disk", "disks", multiple=True, metavar="DEVICE",
+    help="Of --host: a scratch disk; repeatable, named twice it may carry anything. Default: loop"
+         " devices.",
 )  # fmt: skip
 @click.option(
     "--repeat", "repeats", type=click.IntRange(1), default=1, show_default=True,
@@ -121,6 +137,10 @@ def run_scenarios(
     every: bool,
     kernels: tuple[str, ...],
     guest: str | None,
+    mdadm: str,
+    host: str | None,
+    identity: str | None,
+    disks: tuple[str, ...],
     repeats: int,
     seed: int,
     guests: int,
@@ -134,16 +154,26 @@ def run_scenarios(
     An option of the array's shape, where one is given, takes the place of what a scenario asks for.
     What has ended is written down: interrupted, the same command goes on.
 
-    Exit status: 0 all agree, 1 some differ, 2 misuse, 3 a guest was lost, 130 interrupted.
+    Exit status: 0 all agree, 1 some differ, 2 misuse, 3 a guest was lost or a
+    story is not possible there, 130 interrupted.
     """
+    if host is None and (disks or identity):
+        raise BadInput("--disk and --identity: mean nothing without --host")
+    kind = GuestKind(guest) if guest is not None else None
     chosen = [
         with_shape(scenario, changed_fields(**shape_given))
-        for scenario in _chosen(names, every=every, guest=guest)
+        for scenario in _chosen(names, every=every, guest=kind)
     ]
+    kinds = {kind or scenario.guest for scenario in chosen}
     root = results_root() / "scenarios"
     with progress("scenarios") as say:
-        grid = [_kernel(name, accel, say) for name in kernels]
-        jobs = jobs_of(chosen, grid, repeats=repeats, seed=seed)
+        if host is None:
+            grid = [_kernel(name, kinds, accel, mdadm, say) for name in kernels]
+        else:
+            smallest = max(max(each.needs.disk_sizes.values()) for each in chosen)
+            grid = [lab_kernel(host, identity, disks, smallest_bytes=smallest, say=say)]
+            guests = 1  # stories call their array md0, each of them
+        jobs = jobs_of(chosen, grid, repeats=repeats, seed=seed, guest=kind)
         with alone_in(root), opened_results(root / "results.sqlite") as store:
             run = store.begin(run_key(jobs))
             results = []
@@ -154,7 +184,7 @@ def run_scenarios(
     if as_json:
         click.echo(json.dumps(document_of(results), indent=1))
     else:
-        for line in grid_lines(results, [s.name for s in chosen], list(kernels), repeats):
+        for line in grid_lines(results, [s.name for s in chosen], [k.name for k in grid], repeats):
             click.echo(line)
     return _exit_status(results, strict=strict)
 
@@ -185,24 +215,32 @@ def find_scenario(name: str) -> Scenario:
     return found
 
 
-def _chosen(names: Sequence[str], *, every: bool, guest: str | None) -> list[Scenario]:
+def _chosen(names: Sequence[str], *, every: bool, guest: GuestKind | None) -> list[Scenario]:
+    """Return what is to run; a full guest alone is asked for: all that is about it."""
     if names and every:
         raise BadInput("--all: means nothing beside names of scenarios")
+    known = read_scenarios(FOLDER)
     if names:
         chosen = [find_scenario(name) for name in names]
+    elif guest is GuestKind.FULL and not every:
+        chosen = [each for each in known if each.guest is guest]
     else:
-        all_of_them = every or guest is not None
-        chosen = [each for each in read_scenarios(FOLDER) if all_of_them or each.quick]
-    if guest is not None:
-        chosen = [each for each in chosen if each.guest.value == guest]
-    if not chosen:
-        raise BadInput(f"--guest {guest}: no such scenario is chosen")
-    return chosen
+        chosen = [each for each in known if every or guest is not None or each.quick]
+    if guest is not GuestKind.TINY:
+        return chosen
+    if names and (about := [each.name for each in chosen if each.guest is not guest]):
+        raise BadInput(f"--guest tiny: {about[0]} is about a full guest; leave --guest away")
+    return [each for each in chosen if each.guest is guest]
 
 
-def _kernel(name: str, accel: str, say: Say) -> Kernel:
+def _kernel(name: str, kinds: Collection[GuestKind], accel: str, mdadm: str, say: Say) -> Kernel:
     kernel = find_kernel(name, None, (), say=say)
-    return Kernel(name, guest_image(kernel, accel, say=say), era_of(kernel))
+    images = {}
+    if GuestKind.TINY in kinds:
+        images[GuestKind.TINY] = guest_image(kernel, accel, say=say)
+    if GuestKind.FULL in kinds:
+        images[GuestKind.FULL] = full_guest_image(kernel, accel, mdadm, say=say)
+    return Kernel(name, images, era_of(kernel))
 
 
 def _line_of(result: Result, number: int, count: int) -> str:
@@ -212,7 +250,7 @@ def _line_of(result: Result, number: int, count: int) -> str:
 
 def _exit_status(results: Sequence[Result], *, strict: bool) -> int:
     outcomes = {result.outcome for result in results}
-    if Outcome.HARNESS_FAILED in outcomes:
+    if outcomes & {Outcome.HARNESS_FAILED, Outcome.NOT_RUN}:
         return EXIT_LOST
     if Outcome.DIFFERS in outcomes or (strict and Outcome.KNOWN in outcomes):
         return EXIT_DIFFERS

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.campaign.lab_machine import LabMachine
 from harness.crash.disk_kinds import Bus, Discard
 from harness.crash.trace import Cache
 from harness.errors import CommandFailed
@@ -34,6 +35,10 @@ class GuestImage:
     identity: str  # hash of both and of everything in them
     accelerator: str
     saved_guests: Path
+    # Of a full guest alone: the root that it boots, and what writes its initramfs with more files.
+    root: Path | None = None
+    add_files: Callable[[Mapping[str, tuple[bytes, int]], Path], None] | None = None
+    machine: LabMachine | None = None  # is in the place of a guest, and nothing boots
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import subprocess
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,11 @@ ANSWER_DEADLINE_S = 60.0
 GRACE_S = 30.0  # what the agent gets to report a command that missed its own deadline
 # So many deadlines the agent waits for what keeps the disks at work (kvm_images/guest/patience.py).
 MOST_PATIENCE = 5
+PLUG_POLL_S = 0.05
 PORT_CLOSED_S = 2.0  # QEMU's exit follows the closing of its sockets
+
+_GOING = re.compile("Duplicate device ID|Permission conflict on node")
+_FORWARDED = re.compile(r"HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)")
 
 
 def answer_within(deadline_s: float) -> float:
@@ -118,6 +124,38 @@ class Guest:
         except (QMPError, OSError) as error:
             raise HarnessError(f"QEMU: {command}: {error}") from error
 
+    def monitor(self, line: str) -> str:
+        """Have QEMU do what its monitor for people takes, where it has nothing else."""
+        return str(self.qmp("human-monitor-command", **{"command-line": line}))
+
+    def plug_in(self, device: str, *, deadline_s: float) -> None:
+        """Add a device, as `machine.device_of` gives it, to the running guest.
+
+        One of the same name that was there may still be going, with its hold on the disk: QEMU
+        says when it was unplugged and not when it is gone.
+
+        Raises:
+            HarnessError: QEMU refuses.
+        """
+        deadline = time.monotonic() + deadline_s
+        while said := self.monitor(f"device_add {device}").strip():
+            if not _GOING.search(said) or time.monotonic() > deadline:
+                raise HarnessError(f"QEMU: device_add {device}: {said}")
+            time.sleep(PLUG_POLL_S)
+
+    def forwarded_port(self) -> int:
+        """Return the port of this machine that leads to the SSH port of a full guest."""
+        said = self.monitor("info usernet")
+        if (found := _FORWARDED.search(said)) is None:
+            raise HarnessError(f"QEMU: forwards no port: {said.strip()}")
+        return int(found[1])
+
+    def ends_within(self, deadline_s: float) -> bool:
+        """Wait until QEMU has ended by itself; return whether it has."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(deadline_s)
+        return self._process.poll() is not None
+
     def close(self) -> None:
         """Close the connection to QEMU's monitor, if there is one; QEMU stays as it is."""
         if self._monitor is not None:
@@ -140,8 +178,11 @@ def running_guest(
     console: Path,
     saved_state: Path | None = None,
     deadline_s: float | None = None,
+    began: Callable[[int], None] = lambda _pid: None,
 ) -> Iterator[Guest]:
     """Boot a guest, or restore it from *saved_state*; QEMU ends with the block.
+
+    *began* is told QEMU's process id before anything is waited for.
 
     Yields:
         A guest whose agent has answered once.
@@ -156,6 +197,7 @@ def running_guest(
         sockets = MachineSockets(folder)
         command = command_line(config, sockets, console, incoming=saved_state)
         with child(command, output=log) as process:
+            began(process.pid)
             try:
                 agent = AgentClient.connect(
                     sockets.agent, deadline_s=deadline_s, alive=lambda: process.poll() is None

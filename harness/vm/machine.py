@@ -10,6 +10,7 @@ from harness.crash.disk_kinds import Bus
 
 AGENT_PORT = "mdjournal.agent"
 QEMU = "qemu-system-x86_64"
+ROOT_SERIAL = "mdjournal-root"  # kvm_images/full/init looks for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class GuestDisk:
     logical_block_bytes: int = 512
     bus: Bus = Bus.VIRTIO
     takes_discards: bool = True
+    plugged_in: bool = True  # from the start on; else `device_of` is added to the running guest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,12 +36,14 @@ class MachineConfig:
     accelerator: str  # "kvm" or "tcg"
     disks: tuple[GuestDisk, ...]
     memory_mib: int = 160
+    root_image: Path | None = None  # of a full guest, which has a network of its own as well
 
     def shape_key(self) -> str:
         """Name what must be equal for a saved guest to be restored into this machine."""
         buses = sorted({disk.bus.value for disk in self.disks} - {Bus.VIRTIO.value})
         return " ".join(
             [f"{self.accelerator} {self.memory_mib} MiB {len(self.disks)} disks", *buses]
+            + (["a Debian root"] if self.root_image is not None else [])
         )
 
     @property
@@ -70,6 +74,16 @@ def command_line(
 ) -> list[str]:
     """Return the command that runs the guest; with *incoming* it goes on from a saved state."""
     kernel_arguments = "console=ttyS0 panic=-1 quiet loglevel=4 no_timer_check tsc=nowatchdog"
+    if config.root_image is not None:
+        # On a busy machine an emulated boot takes longer than the limits that hardware gets.
+        kernel_arguments += (
+            " net.ifnames=0 systemd.show_status=false systemd.default_timeout_start_sec=900"
+            " systemd.default_device_timeout_sec=900 udev.event_timeout=900"
+        )
+        if config.accelerator == "tcg":
+            # On a busy machine the kernel measures the TSC wrong by far, and systemd's time limits
+            # with it. A tiny guest is restored, and has measured once.
+            kernel_arguments += " tsc=unstable clocksource=hpet"
     # fmt: off
     command = [
         QEMU,
@@ -98,6 +112,8 @@ def command_line(
         command += ["-device", "virtio-scsi-pci,id=scsi,num_queues=1"]
     for number, disk in enumerate(config.disks):
         command += _disk_arguments(number, disk)
+    if config.root_image is not None:
+        command += _root_and_network(config.root_image)
     if incoming is not None:
         command += ["-incoming", f"exec:cat {shlex.quote(str(incoming))}"]
     return command
@@ -125,14 +141,37 @@ def _disk_arguments(number: int, disk: GuestDisk) -> list[str]:
             f"driver=nbd,node-name={node},discard=unmap,export={disk.export},"
             f"server.type=unix,server.path={_value(disk.socket)}"
         )
+    backend_arguments = ["-blockdev", backend]
+    if disk.plugged_in:
+        return [*backend_arguments, "-device", device_of(number, disk)]
+    return backend_arguments
+
+
+def device_of(number: int, disk: GuestDisk) -> str:
+    """Return the device of the disk with this number among a guest's, as QEMU takes it."""
     # A loop device is the guest's own affair.
     bus = Bus.VIRTIO if disk.bus is Bus.LOOP else disk.bus
     # write-cache is what the guest is told; the server below keeps or loses the data.
     cache = "on" if disk.volatile_cache else "off"
-    device = (
-        f"{_DRIVERS[bus]},id=disk-{disk.serial},drive={node},serial={disk.serial},write-cache={cache},"
+    return (
+        f"{_DRIVERS[bus]},id=disk-{disk.serial},drive=disk{number},serial={disk.serial},write-cache={cache},"
         f"logical_block_size={disk.logical_block_bytes},"
         f"physical_block_size={max(512, disk.logical_block_bytes)}"
         + ("" if disk.takes_discards else _NO_DISCARDS[bus])
     )
-    return ["-blockdev", backend, "-device", device]
+
+
+def _root_and_network(root_image: Path) -> list[str]:
+    """Return a disk that nobody writes to, and a network that leads to this machine alone.
+
+    Port 0: the system chooses one that is free; `Guest.forwarded_port` asks which.
+    """
+    file = f"file.driver=file,file.filename={_value(root_image)}"
+    # fmt: off
+    return [
+        "-blockdev", f"driver=raw,node-name=root,read-only=on,{file}",
+        "-device", f"virtio-blk-pci,drive=root,serial={ROOT_SERIAL}",
+        "-netdev", "user,id=net,restrict=on,ipv6=off,hostfwd=tcp:127.0.0.1:0-:22",
+        "-device", "virtio-net-pci,netdev=net,romfile=",
+    ]
+    # fmt: on

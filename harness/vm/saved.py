@@ -30,7 +30,14 @@ _NO_LIMIT = 2**40  # bytes per second
 Say = Callable[[str], None]
 
 
-def saved_state(config: MachineConfig, *, identity: str, folder: Path, say: Say) -> Path:
+def saved_state(
+    config: MachineConfig,
+    *,
+    identity: str,
+    folder: Path,
+    say: Say,
+    prepare: Callable[[Guest], None] = lambda _guest: None,
+) -> Path:
     """Return the file of a saved guest for *config*, booting and saving one if there is none.
 
     Args:
@@ -38,6 +45,7 @@ def saved_state(config: MachineConfig, *, identity: str, folder: Path, say: Say)
         identity: a hash of what the guest boots: kernel, modules, initramfs.
         folder: where saved guests are kept.
         say: takes one line when a guest has to be booted.
+        prepare: is done to the guest before it is saved; what it does is part of *identity*.
     """
     state = folder / f"{_key(config, identity)}.state"
     with contextlib.suppress(FileNotFoundError):
@@ -47,7 +55,7 @@ def saved_state(config: MachineConfig, *, identity: str, folder: Path, say: Say)
     with _alone(folder / "lock"):
         if not state.exists():
             say(f"booting a guest to save it ({config.shape_key()})")
-            _boot_and_save(config, state)
+            _boot_and_save(config, state, prepare)
             _prune(folder)
     return state
 
@@ -92,13 +100,14 @@ def _prune(folder: Path) -> None:
         state.with_suffix(".console").unlink(missing_ok=True)
 
 
-def _boot_and_save(config: MachineConfig, state: Path) -> None:
+def _boot_and_save(config: MachineConfig, state: Path, prepare: Callable[[Guest], None]) -> None:
     places = tuple(replace(disk, socket=None) for disk in config.disks)
     temporary = state.with_suffix(f".{os.getpid()}.tmp")
     console = state.with_suffix(".console")
     console.unlink(missing_ok=True)
     try:
         with running_guest(replace(config, disks=places), console=console) as guest:
+            prepare(guest)
             _save(guest, temporary)
         temporary.rename(state)
     finally:

@@ -9,7 +9,7 @@ import pytest
 
 from harness.campaign.scenarios.campaign import Kernel, jobs_of, run_jobs
 from harness.campaign.scenarios.results import Result, opened_results
-from harness.campaign.scenarios.scenario import read_scenarios
+from harness.campaign.scenarios.scenario import GuestKind, read_scenarios
 from harness.verdict.verdict import Outcome
 from testcases.lab import Lab
 from tools.scenarios import FOLDER
@@ -25,9 +25,8 @@ def results(
 ) -> Mapping[str, Result]:
     """All of them, run two at a time."""
     options = lab.options(kernel, next(iter(QUICK.values())).needs, seed=1)
-    jobs = jobs_of(
-        list(QUICK.values()), [Kernel(kernel, options.image, options.era)], repeats=1, seed=1
-    )
+    grid = [Kernel(kernel, {GuestKind.TINY: options.image}, options.era)]
+    jobs = jobs_of(list(QUICK.values()), grid, repeats=1, seed=1)
     folder: Path = tmp_path_factory.mktemp("scenarios")
     with opened_results(folder / "results.sqlite") as store:
         run = store.begin("quick")

@@ -29,6 +29,10 @@ STAND_ALONE = {
     "kvm_images.guest.agent": frozenset[str](),
     "kvm_images.guest.working": frozenset(),  # of the agent's modules those with harness.crash
     "kvm_images.guest.reading": frozenset(),
+    "kvm_images.full.full_agent": frozenset(),
+    "kvm_images.full.follow_events": frozenset({"pyudev"}),
+    "kvm_images.lab.lab_agent": frozenset(),
+    "kvm_images.lab.benches": frozenset(),  # of these the one with harness.crash
     "harness.storage.nbdkit_plugin": frozenset({"nbdkit"}),
 }
 INDEPENDENT = ("testcases.journal_writer", "testcases.independent_geometry")

@@ -261,7 +261,7 @@ def test_a_state_that_is_not_there_is_made_once(
 ) -> None:
     made: list[Path] = []
 
-    def boot(_config: MachineConfig, state: Path) -> None:
+    def boot(_config: MachineConfig, state: Path, _prepare: object) -> None:
         made.append(state)
         state.touch()
 

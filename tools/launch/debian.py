@@ -17,6 +17,8 @@ _PROGRAMS = {
     "qemu-system-x86": "qemu-system-x86_64",
     "nbdkit": "nbdkit",
     "shellcheck": "shellcheck",
+    "mmdebstrap": "mmdebstrap",
+    "genext2fs": "genext2fs",
 }
 # Looked for by what they provide, which costs no dpkg and holds on other distributions too.
 _FILES = {
@@ -36,8 +38,10 @@ _GUEST_COMMANDS = (
 PACKAGES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(_GUEST_COMMANDS, _GUEST),
     "test": (*_GUEST, "shellcheck", "python3-libnbd"),
+    "full guest": ("mmdebstrap", "genext2fs"),
 }
-"""What each subcommand needs; one that is not listed needs nothing."""
+"""What each subcommand needs; one that is not listed needs nothing. A full guest's root needs its
+own, once, when it is made."""
 
 _BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 

@@ -10,15 +10,17 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.campaign.evidence import Evidence, verdict_document
 from harness.campaign.lab import GuestImage, Say
+from harness.campaign.scenarios.possible import not_possible
 from harness.campaign.scenarios.results import Result, ResultStore
+from harness.campaign.scenarios.rig import Stopper
 from harness.campaign.scenarios.running import ScenarioOptions, run_scenario
-from harness.campaign.scenarios.scenario import Scenario
+from harness.campaign.scenarios.scenario import GuestKind, Scenario
 from harness.errors import HarnessError
 from harness.processes import temporary_folder
 from harness.recovery.era import Era
@@ -30,7 +32,7 @@ class Kernel:
     """A kernel of the grid."""
 
     name: str  # as it was asked for
-    image: GuestImage
+    images: Mapping[GuestKind, GuestImage]  # of the kinds that are needed
     era: Era
 
 
@@ -42,12 +44,18 @@ class Job:
     kernel: Kernel
     repeat: int
     seed: int
+    guest: GuestKind
+
+    @property
+    def image(self) -> GuestImage:
+        """What its guest boots."""
+        return self.kernel.images[self.guest]
 
 
 def run_key(jobs: Sequence[Job]) -> str:
     """Return what tells a run from others, so that it can be gone on with."""
     parts = (
-        f"{job.scenario!r} {job.kernel.name} {job.kernel.image.identity} {job.repeat} {job.seed}"
+        f"{job.scenario!r} {job.kernel.name} {job.image.identity} {job.repeat} {job.seed}"
         for job in jobs
     )
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
@@ -121,34 +129,37 @@ def _workers(
 
 
 class _Running:
-    """The guests that are up, by their processes' ids."""
+    """The guests that are up."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._pids: dict[int, int] = {}  # by thread
+        self._guests: dict[int, Stopper] = {}  # by thread
         self.stopping = False
 
-    def begin(self, pid: int) -> None:
+    def begin(self, guest: Stopper) -> None:
         """Note a guest of this thread; once all are to stop it ends at once."""
         with self._lock:
-            self._pids[threading.get_ident()] = pid
+            self._guests[threading.get_ident()] = guest
             if self.stopping:
-                _kill(pid)
+                _end(guest)
 
     def stop(self) -> None:
         """End all of them: what their threads are at then fails, and cleans up."""
         with self._lock:
             self.stopping = True
-            for pid in self._pids.values():
-                _kill(pid)
+            for guest in self._guests.values():
+                _end(guest)
 
 
-def _kill(pid: int) -> None:
+def _end(guest: Stopper) -> None:
+    if not isinstance(guest, int):
+        guest()
+        return
     with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+        os.kill(guest, signal.SIGKILL)
 
 
-def _do(job: Job, folder: Path, began: Callable[[int], None], say: Say) -> Result:
+def _do(job: Job, folder: Path, began: Callable[[Stopper], None], say: Say) -> Result:
     """Run a scenario; the folder of one that is not green is kept."""
     folder.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
@@ -156,12 +167,16 @@ def _do(job: Job, folder: Path, began: Callable[[int], None], say: Say) -> Resul
     with temporary_folder(prefix=".unfinished-", parent=folder) as place:
         evidence = Evidence(place)
         options = ScenarioOptions(
-            scenario=job.scenario, image=job.kernel.image, era=job.kernel.era, seed=job.seed,
+            scenario=job.scenario, image=job.image, era=job.kernel.era, seed=job.seed,
             began=began,
         )  # fmt: skip
         try:
+            if why := _not_possible(job):
+                raise NotPossible(why)
             run = run_scenario(options, evidence, say=say)
             verdict, longest_s = run.verdict, run.longest_step_s
+        except NotPossible as why_not:
+            verdict = Verdict(Outcome.NOT_RUN, reason=f"not possible there: {why_not}")
         except HarnessError as error:
             verdict = Verdict(Outcome.HARNESS_FAILED, reason=str(error).splitlines()[0])
         kept = ""
@@ -177,6 +192,15 @@ def _do(job: Job, folder: Path, began: Callable[[int], None], say: Say) -> Resul
     )  # fmt: skip
 
 
+class NotPossible(Exception):
+    """The machine cannot give what the story needs; the text says why."""
+
+
+def _not_possible(job: Job) -> str:
+    machine = job.image.machine
+    return "" if machine is None else not_possible(job.scenario, can_cut=machine.can_cut)
+
+
 def _keep(place: Path, target: Path) -> Path:
     """Give a folder its final name, in place of that of a run before."""
     shutil.rmtree(target, ignore_errors=True)
@@ -185,15 +209,26 @@ def _keep(place: Path, target: Path) -> Path:
 
 
 def jobs_of(
-    scenarios: Sequence[Scenario], kernels: Sequence[Kernel], *, repeats: int, seed: int
+    scenarios: Sequence[Scenario],
+    kernels: Sequence[Kernel],
+    *,
+    repeats: int,
+    seed: int,
+    guest: GuestKind | None = None,
 ) -> list[Job]:
-    """Return all that is to be done; the seed of a repeat is its number more."""
+    """Return all that is to be done; the seed of a repeat is its number more.
+
+    Each runs in the *guest* that is given, or in the one that it needs.
+    """
     return [
-        Job(scenario=scenario, kernel=kernel, repeat=repeat, seed=seed + repeat - 1)
+        Job(
+            scenario=scenario, kernel=kernel, repeat=repeat, seed=seed + repeat - 1,
+            guest=guest or scenario.guest,
+        )
         for repeat in range(1, repeats + 1)
         for scenario in scenarios
         for kernel in kernels
-    ]
+    ]  # fmt: skip
 
 
 def with_shape(scenario: Scenario, changes: dict[str, object]) -> Scenario:

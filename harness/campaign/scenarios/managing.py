@@ -73,6 +73,7 @@ class Stop(Verb):
 
     def do(self, stage: Stage) -> None:
         """Stop it."""
+        stage.rig.settle()
         result = stage.run([md.MDADM, "--stop", md.ARRAY])
         stage.require(result.status == 0, "the array stops", *result.output.splitlines())
         stage.is_up = False

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from harness.campaign.lab import (
     GuestImage,
@@ -17,7 +18,7 @@ from harness.campaign.lab import (
     ready_disks,
     served_disk,
 )
-from harness.crash.base import on_top_of
+from harness.crash.base import contents_at_end, on_top_of
 from harness.crash.content import DiskContent
 from harness.crash.states import Loss, crash_state
 from harness.crash.trace import Trace, decode
@@ -31,6 +32,8 @@ from harness.vm.machine import MachineConfig
 from harness.vm.saved import restored_guest
 
 Contents = dict[str, DiskContent]
+# What ends a guest from another thread: its process is killed, or this is called.
+Stopper = int | Callable[[], None]
 
 _POWER_OFF_S = 120.0  # a limit against a hang and no expectation
 
@@ -44,12 +47,14 @@ class Place:
     folder: Path
     seed: int
     say: Say
-    began: Callable[[int], None]  # is told the process of each guest
+    began: Callable[[Stopper], None]  # is told of each guest
     memory_mib: int
 
 
 class Rig:
     """Disks that are served and recorded, and a guest that sees them."""
+
+    records = True  # what all disks are asked, in one order: see `trace`
 
     def __init__(self, place: Place) -> None:
         self._place = place
@@ -64,7 +69,7 @@ class Rig:
         self.session: Session
         self.nodes: Mapping[str, str] = {}  # of every disk, by name
 
-    def __enter__(self) -> Rig:
+    def __enter__(self) -> Self:
         """Serve empty disks to a fresh guest."""
         for name, size_bytes in self._place.shape.disk_sizes.items():
             self._images[name] = self._place.folder / f"{name}.img"
@@ -100,6 +105,13 @@ class Rig:
         recorded = decode(self._server.trace.read_bytes())
         contents = [self._contents[name] for name in self._images]
         return on_top_of(contents, recorded.disks, recorded.events)
+
+    def contents_at_end(self) -> dict[str, DiskContent]:
+        """Return what each disk holds."""
+        return contents_at_end(self.trace())
+
+    def settle(self) -> None:
+        """Wait until nobody but the story looks at the array: here nobody ever does."""
 
     def reboot(self) -> None:
         """Power the guest off as a kernel does, and start another one on the same disks."""
@@ -172,10 +184,3 @@ class Rig:
     def _close(self) -> None:
         self._guest_stack.close()
         self._stack.close()
-
-
-@contextlib.contextmanager
-def rig_on(place: Place) -> Iterator[Rig]:
-    """Give a rig; nothing of it is left afterwards."""
-    with Rig(place) as rig:
-        yield rig

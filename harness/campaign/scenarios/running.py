@@ -14,10 +14,10 @@ from harness.campaign.known_issues import known_issues_of
 from harness.campaign.lab import GuestImage, Say
 from harness.campaign.recording import WORKLOAD_BEGINS, WORKLOAD_ENDS, Recording, recording_of
 from harness.campaign.scenarios.managing import Create, Stop
-from harness.campaign.scenarios.rig import Place, Rig, rig_on
+from harness.campaign.scenarios.rig import Place, Rig, Stopper
+from harness.campaign.scenarios.rigs import rig_for
 from harness.campaign.scenarios.scenario import Oracle, Scenario
 from harness.campaign.scenarios.stage import Stage, StoryEnds, blocked_tasks
-from harness.crash.base import contents_at_end
 from harness.crash.content import DiskContent
 from harness.errors import (
     CommandFailed,
@@ -49,7 +49,7 @@ class ScenarioOptions:
     image: GuestImage
     era: Era
     seed: int
-    began: Callable[[int], None] = lambda _pid: None  # is told of each guest
+    began: Callable[[Stopper], None] = lambda _guest: None  # is told of each guest
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def run_scenario(options: ScenarioOptions, evidence: Evidence, *, say: Say) -> S
         options.image, scenario.needs, evidence.path("live"), options.seed, say, options.began,
         scenario.memory_mib,
     )  # fmt: skip
-    with rig_on(place) as rig:
+    with rig_for(scenario, place) as rig:
         stage = Stage(rig, scenario.needs, options.seed)
         trouble = _do_steps(scenario, stage, evidence)
         judgements = [*stage.judgements]
@@ -164,6 +164,8 @@ def _judge_alive(stage: Stage, said: Sequence[str], trouble: _Trouble | None) ->
 
 
 def _recording(stage: Stage, rig: Rig) -> Recording | None:
+    if not rig.records:
+        return None
     trace = rig.trace()
     marks = {getattr(event, "text", "") for event in trace.events}
     if rig.cuts or not {WORKLOAD_BEGINS, WORKLOAD_ENDS} <= marks:
@@ -178,7 +180,7 @@ def _judge_disks(
     oracles, shape = options.scenario.oracles, options.scenario.needs
     found: list[Judgement] = []
     if Oracle.CONTENTS in oracles and stage.written.writes:
-        contents = contents_at_end(rig.trace())
+        contents = rig.contents_at_end()
         members = _members_at_end(contents, shape.disk_sizes, options.era)
         pages = stage.written.pages(shape.geometry)
         read = (

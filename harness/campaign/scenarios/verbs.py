@@ -1,5 +1,16 @@
 """All that a scenario's file needs: verbs, and the words that their parameters are made of."""
 
+from harness.campaign.scenarios.distribution import (
+    CutPowerWithout,
+    ExpectNoArray,
+    ExpectNoWrites,
+    PlugIn,
+    ShutDown,
+    StopUdevAssembling,
+    UnplugAll,
+    WaitForArray,
+    WaitForLastResort,
+)
 from harness.campaign.scenarios.disturbing import (
     CutPower,
     DamageParity,
@@ -11,6 +22,18 @@ from harness.campaign.scenarios.disturbing import (
     Reboot,
     Unplug,
     UseMemory,
+)
+from harness.campaign.scenarios.filing import (
+    CutPowerUnderFiles,
+    DuringFiles,
+    ExpectMounted,
+    Fsck,
+    MakeFilesystem,
+    Mount,
+    MountAtBoot,
+    ReadFiles,
+    Unmount,
+    WriteFiles,
 )
 from harness.campaign.scenarios.managing import (
     Add,
@@ -57,11 +80,14 @@ from harness.storage.faults import FaultKind
 
 __all__ = [
     "SMALL", "WRITE_BACK", "Add", "Assemble", "Bus", "Cache", "Check", "Clear", "Configure",
-    "Create", "CutPower", "DamageParity", "Discard", "During", "Exits", "Expect", "ExpectLog",
-    "ExpectLoss", "ExpectOfDisk", "ExpectOnMembers", "ExpectSoon", "ExpectStatus",
-    "ExpectUnflushedLoss", "Extent", "Fail", "FaultKind", "FillCache", "Flush",
-    "GiveMemoryBack", "GuestKind", "Heal", "HotRemove", "Incremental", "Inject", "JournalMode",
-    "Level", "Loss", "Mdadm", "Oracle", "Present", "Promised", "ReadBack", "Reboot", "Remove",
-    "Scenario", "Set", "SetOfDisk", "SetParameter", "Shape", "Starts", "Stop", "Switch",
-    "Unplug", "Untouched", "UseMemory", "Verb", "WaitUntilIdle", "Write", "WriteKind",
+    "Create", "CutPower", "CutPowerUnderFiles", "CutPowerWithout", "DamageParity", "Discard",
+    "During", "DuringFiles", "Exits", "Expect", "ExpectLog", "ExpectLoss", "ExpectMounted",
+    "ExpectNoArray", "ExpectNoWrites", "ExpectOfDisk", "ExpectOnMembers", "ExpectSoon",
+    "ExpectStatus", "ExpectUnflushedLoss", "Extent", "Fail", "FaultKind", "FillCache", "Flush",
+    "Fsck", "GiveMemoryBack", "GuestKind", "Heal", "HotRemove", "Incremental", "Inject",
+    "JournalMode", "Level", "Loss", "MakeFilesystem", "Mdadm", "Mount", "MountAtBoot", "Oracle",
+    "PlugIn", "Present", "Promised", "ReadBack", "ReadFiles", "Reboot", "Remove", "Scenario", "Set",
+    "SetOfDisk", "SetParameter", "Shape", "ShutDown", "Starts", "Stop", "StopUdevAssembling",
+    "Switch", "Unmount", "Unplug", "UnplugAll", "Untouched", "UseMemory", "Verb", "WaitForArray",
+    "WaitForLastResort", "WaitUntilIdle", "Write", "WriteFiles", "WriteKind",
 ]  # fmt: skip

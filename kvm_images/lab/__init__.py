@@ -1,0 +1,1 @@
+"""What runs on a lab machine while scenarios use it."""
