@@ -16,7 +16,7 @@ from harness.recovery.era import Era
 from harness.recovery.kernel_versions import era_to_run
 from harness.storage.directories import cache_root
 from harness.vm.accelerator import choose_accelerator
-from harness.vm.machine import MachineConfig
+from harness.vm.machine import MEMORY_MIB, MachineConfig
 from kvm_images import kernels, store, tiny_guest
 from kvm_images.kernels import Kernel
 from kvm_images.userland import userland
@@ -74,10 +74,12 @@ def guest_image(kernel: Kernel, accelerator: str, *, say: Say) -> GuestImage:
     """Return the tiny guest for a kernel, built if need be, and how it is to be run."""
     guest = tiny_guest.build(kernel, userland(say=say))
     identity = hashlib.sha256(f"{kernel.identity} {guest.identity}".encode()).hexdigest()
+    memory_mib = kernel.memory_mib or MEMORY_MIB
     if accelerator == "auto":
         probe = MachineConfig(
-            kernel_image=kernel.image, initramfs=guest.path, accelerator="kvm", disks=()
-        )
+            kernel_image=kernel.image, initramfs=guest.path, accelerator="kvm", disks=(),
+            memory_mib=memory_mib,
+        )  # fmt: skip
         accelerator = choose_accelerator(probe, cache=cache_root() / "accelerator.json", say=say)
     return GuestImage(
         kernel_image=kernel.image,
@@ -86,4 +88,5 @@ def guest_image(kernel: Kernel, accelerator: str, *, say: Say) -> GuestImage:
         identity=identity,
         accelerator=accelerator,
         saved_guests=cache_root() / "saved-guests",
+        memory_mib=memory_mib,
     )

@@ -10,6 +10,7 @@ from harness.crash.disk_kinds import Bus
 
 AGENT_PORT = "mdjournal.agent"
 QEMU = "qemu-system-x86_64"
+MEMORY_MIB = 160
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class MachineConfig:
     initramfs: Path
     accelerator: str  # "kvm" or "tcg"
     disks: tuple[GuestDisk, ...]
-    memory_mib: int = 160
+    memory_mib: int = MEMORY_MIB
 
     def shape_key(self) -> str:
         """Name what must be equal for a saved guest to be restored into this machine."""

@@ -17,6 +17,13 @@ _PROGRAMS = {
     "qemu-system-x86": "qemu-system-x86_64",
     "nbdkit": "nbdkit",
     "shellcheck": "shellcheck",
+    "bc": "bc",
+    "binutils": "ld",
+    "bison": "bison",
+    "flex": "flex",
+    "gcc": "gcc",
+    "make": "make",
+    "xz-utils": "xz",
 }
 # Looked for by what they provide, which costs no dpkg and holds on other distributions too.
 _FILES = {
@@ -28,6 +35,8 @@ _FILES = {
         "usr/lib/python3/dist-packages/nbd.py",
         "usr/lib*/python3*/site-packages/nbd.py",
     ),
+    "libc6-dev": ("usr/include/stdio.h",),
+    "libelf-dev": ("usr/include/gelf.h",),
 }
 _GUEST = ("qemu-system-x86", "nbdkit", "nbdkit-plugin-python")
 _GUEST_COMMANDS = (
@@ -36,8 +45,12 @@ _GUEST_COMMANDS = (
 PACKAGES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(_GUEST_COMMANDS, _GUEST),
     "test": (*_GUEST, "shellcheck", "python3-libnbd"),
-}
-"""What each subcommand needs; one that is not listed needs nothing."""
+    "images build-kernel": (
+        "bc", "binutils", "bison", "flex", "gcc", "libc6-dev", "libelf-dev", "make", "xz-utils",
+    ),
+}  # fmt: skip
+"""What each subcommand needs; one that is not listed needs nothing. A subcommand of a group that
+has needs of its own is listed by both words."""
 
 _BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 
