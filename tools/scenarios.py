@@ -24,6 +24,7 @@ from harness.campaign.scenarios.scenario import GuestKind, Scenario, read_scenar
 from harness.errors import EXIT_AGREES, EXIT_DIFFERS, EXIT_LOST, BadInput
 from harness.storage.directories import results_root
 from harness.verdict.verdict import Outcome
+from kvm_images.kernels import base_of
 from tools.guest_options import era_of, find_kernel, guest_image
 from tools.progress import Say, progress
 from tools.scenario_grid import document_of, grid_lines
@@ -138,7 +139,11 @@ def run_scenarios(
     with progress("scenarios") as say:
         grid = [_kernel(name, accel, say) for name in kernels]
         jobs = jobs_of(chosen, grid, repeats=repeats, seed=seed)
+        if not jobs:
+            raise BadInput(f"nothing to run: {', '.join(_lacking(chosen, grid))}")
         with alone_in(root), opened_results(root / "results.sqlite") as store:
+            for lacking in _lacking(chosen, grid):
+                say(lacking)
             run = store.begin(run_key(jobs))
             results = []
             for result in run_jobs(jobs, store, run, root, guests=guests, say=say):
@@ -182,7 +187,17 @@ def _chosen(names: Sequence[str], *, every: bool, guest: str | None) -> list[Sce
 
 def _kernel(name: str, accel: str, say: Say) -> Kernel:
     kernel = find_kernel(name, None, (), say=say)
-    return Kernel(name, guest_image(kernel, accel, say=say), era_of(kernel))
+    injects = base_of(name) is not None
+    return Kernel(name, guest_image(kernel, accel, say=say), era_of(kernel), injects)
+
+
+def _lacking(chosen: Sequence[Scenario], grid: Sequence[Kernel]) -> list[str]:
+    """Say what is not run, and why; the grid shows a dash for it."""
+    needing = sum(scenario.injects for scenario in chosen)
+    plain = [kernel.name for kernel in grid if not kernel.injects]
+    if not needing or not plain:
+        return []
+    return [f"{needing} need a debug kernel and are not run on {', '.join(plain)}"]
 
 
 def _line_of(result: Result, number: int, count: int) -> str:

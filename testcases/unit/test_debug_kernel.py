@@ -23,7 +23,7 @@ from kvm_images.kernels import CATALOGUE, Candidate, base_of, debug_name, own_bu
 from kvm_images.store import KernelStore
 from testcases.unit.test_kernel_modules import module, tree_of
 from testcases.unit.test_kernel_store import FakeArchive, bzimage
-from tools.launch import debian
+from tools.launch import debian, start
 
 RELEASE = "6.12.117-mdjournal-debug"
 VERSIONS = [(5, 10), (6, 1), (6, 12), (7, 2), (7, 3)]
@@ -122,6 +122,8 @@ def test_an_unknown_kernel_is_refused_before_anything_is_fetched() -> None:
 
 
 def test_a_compiler_is_needed_to_build_a_kernel_and_for_nothing_else(tmp_path: Path) -> None:
+    assert start.needed_by(["images", "build-kernel", "--jobs", "1"]) == "images build-kernel"
+    assert start.needed_by(["images", "list"]) == "images"
     missing = debian.missing_packages("images build-kernel", root=tmp_path)
     assert {"libelf-dev", "libc6-dev"} <= set(missing)
     (tmp_path / "usr/include").mkdir(parents=True)

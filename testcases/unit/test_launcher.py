@@ -189,7 +189,6 @@ def test_a_failing_apt_is_quoted_and_its_log_named(
         pytest.param(["crash", "--seed", "1"], "crash", id="with-options"),
         pytest.param(["crash", "--help"], None, id="help"),
         pytest.param(["--version"], None, id="version"),
-        pytest.param(["images", "build-kernel", "--jobs", "1"], "images build-kernel", id="pair"),
         pytest.param([], None, id="nothing"),
         pytest.param(["test", "--", "--help"], "test", id="help-is-for-pytest"),
     ],

@@ -32,6 +32,7 @@ class Kernel:
     name: str  # as it was asked for
     image: GuestImage
     era: Era
+    injects: bool = False  # it can fail its own allocations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,12 +188,16 @@ def _keep(place: Path, target: Path) -> Path:
 def jobs_of(
     scenarios: Sequence[Scenario], kernels: Sequence[Kernel], *, repeats: int, seed: int
 ) -> list[Job]:
-    """Return all that is to be done; the seed of a repeat is its number more."""
+    """Return all that is to be done; the seed of a repeat is its number more.
+
+    A scenario that needs a kernel to fail allocations is no job of one that cannot.
+    """
     return [
         Job(scenario=scenario, kernel=kernel, repeat=repeat, seed=seed + repeat - 1)
         for repeat in range(1, repeats + 1)
         for scenario in scenarios
         for kernel in kernels
+        if kernel.injects or not scenario.injects
     ]
 
 

@@ -12,6 +12,11 @@ from harness.campaign.scenarios.disturbing import (
     Unplug,
     UseMemory,
 )
+from harness.campaign.scenarios.failing_allocations import (
+    Allocator,
+    EndAllocationFailures,
+    InjectAllocationFailures,
+)
 from harness.campaign.scenarios.managing import (
     Add,
     Assemble,
@@ -40,10 +45,10 @@ from harness.recovery.layout import Level
 from harness.storage.faults import FaultKind
 
 __all__ = [
-    "SMALL", "WRITE_BACK", "Add", "Assemble", "Bus", "Cache", "Check", "Create",
-    "CutPower", "DamageParity", "Discard", "During",
-    "Expect", "ExpectLog", "ExpectLoss", "ExpectStatus", "ExpectUnflushedLoss", "Extent", "Fail",
-    "FaultKind", "FillCache", "Flush", "GiveMemoryBack", "GuestKind", "Heal", "Inject",
+    "SMALL", "WRITE_BACK", "Add", "Allocator", "Assemble", "Bus", "Cache", "Check", "Create",
+    "CutPower", "DamageParity", "Discard", "During", "EndAllocationFailures", "Expect", "ExpectLog",
+    "ExpectLoss", "ExpectStatus", "ExpectUnflushedLoss", "Extent", "Fail", "FaultKind", "FillCache",
+    "Flush", "GiveMemoryBack", "GuestKind", "Heal", "Inject", "InjectAllocationFailures",
     "JournalMode", "Level", "Loss", "Mdadm", "Oracle", "ReadBack", "Reboot", "Remove", "Scenario",
     "Set", "Shape", "Stop", "Switch", "Unplug", "UseMemory", "Verb", "WaitUntilIdle", "Write",
     "WriteKind",
