@@ -236,7 +236,8 @@ def _run(command: Sequence[str], what: str, workshop: _Workshop) -> None:
                 steps += len(said)
                 if said:
                     minutes = (time.monotonic() - began) / 60
-                    workshop.watch(f"{what}: {steps} steps, {minutes:.1f} min, {said[-1]}")
+                    last = Path(said[-1].split()[-1]).name  # of a compiler's line, the file
+                    workshop.watch(f"{what}: {steps} steps, {minutes:.1f} min, {last}")
     if process.returncode != 0:
         raise Unavailable(
             f"{what}: {command[0]} ended with {process.returncode}: {_reason(workshop.log)}\n"

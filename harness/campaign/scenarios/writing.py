@@ -10,6 +10,7 @@ from harness.campaign.scenarios.scenario import Verb
 from harness.campaign.scenarios.stage import Data, Stage
 from harness.crash.bursts import Bursts, Extent, drawn_bursts
 from harness.crash.workload import FlushStep, WriteKind, WriteStep
+from harness.md import array as md
 
 _LOAD_BURSTS = 4000  # more than any step beside it leaves time for
 _LOG_PAGES_OF_BLOCK = 2  # a block on its own, not yet with parity: its meta block and itself
@@ -79,6 +80,18 @@ class Flush(Verb):
 
 
 @dataclass(frozen=True, slots=True)
+class Fsync(Verb):
+    """Flush the array and count nothing as acknowledged: fit beside writes that go on meanwhile."""
+
+    words: ClassVar[str] = "fsync"
+
+    def do(self, stage: Stage) -> None:
+        """Flush."""
+        result = stage.run(["/bin/busybox", "fsync", md.ARRAY])
+        stage.require(result.status == 0, "fsync succeeds", *result.output.splitlines())
+
+
+@dataclass(frozen=True, slots=True)
 class ReadBack(Verb):
     """Read all that was written, and what lies in the same stripes, through md."""
 
@@ -124,4 +137,14 @@ def words_of(step: Verb) -> str:
     return step.words
 
 
-__all__ = ["During", "Extent", "FillCache", "Flush", "ReadBack", "Write", "WriteKind", "WriteStep"]
+__all__ = [
+    "During",
+    "Extent",
+    "FillCache",
+    "Flush",
+    "Fsync",
+    "ReadBack",
+    "Write",
+    "WriteKind",
+    "WriteStep",
+]

@@ -17,6 +17,7 @@ from harness.campaign.scenarios.verbs import (
     FaultKind,
     FillCache,
     Flush,
+    Fsync,
     Heal,
     Inject,
     InjectAllocationFailures,
@@ -96,7 +97,7 @@ SCENARIOS = (
             InjectAllocationFailures(allocators=SLABS, cache="r5l_io_unit", percent=100),
             Inject(disk="journal", kind=FaultKind.SLOW, delay_ms=50),
             During(
-                (Flush(),) * 12,
+                (Fsync(),) * 12,
                 load=Write(at_once=12, extent=Extent.BLOCK, rows=24),
                 flushes=False,
             ),
