@@ -34,7 +34,15 @@ from harness.campaign.scenarios.managing import (
     WaitUntilIdle,
 )
 from harness.campaign.scenarios.scenario import SMALL, WRITE_BACK, GuestKind, Oracle, Scenario, Verb
-from harness.campaign.scenarios.writing import During, FillCache, Flush, Fsync, ReadBack, Write
+from harness.campaign.scenarios.writing import (
+    During,
+    DuringFlushes,
+    FillCache,
+    Flush,
+    Fsync,
+    ReadBack,
+    Write,
+)
 from harness.crash.bursts import Extent
 from harness.crash.disk_kinds import Bus, Discard
 from harness.crash.states import Loss
@@ -46,10 +54,10 @@ from harness.storage.faults import FaultKind
 
 __all__ = [
     "SMALL", "WRITE_BACK", "Add", "Allocator", "Assemble", "Bus", "Cache", "Check", "Create",
-    "CutPower", "DamageParity", "Discard", "During", "EndAllocationFailures", "Expect", "ExpectLog",
-    "ExpectLoss", "ExpectStatus", "ExpectUnflushedLoss", "Extent", "Fail", "FaultKind", "FillCache",
-    "Flush", "Fsync", "GiveMemoryBack", "GuestKind", "Heal", "Inject", "InjectAllocationFailures",
-    "JournalMode", "Level", "Loss", "Mdadm", "Oracle", "ReadBack", "Reboot", "Remove", "Scenario",
-    "Set", "Shape", "Stop", "Switch", "Unplug", "UseMemory", "Verb", "WaitUntilIdle", "Write",
-    "WriteKind",
+    "CutPower", "DamageParity", "Discard", "During", "DuringFlushes", "EndAllocationFailures",
+    "Expect", "ExpectLog", "ExpectLoss", "ExpectStatus", "ExpectUnflushedLoss", "Extent", "Fail",
+    "FaultKind", "FillCache", "Flush", "Fsync", "GiveMemoryBack", "GuestKind", "Heal", "Inject",
+    "InjectAllocationFailures", "JournalMode", "Level", "Loss", "Mdadm", "Oracle", "ReadBack",
+    "Reboot", "Remove", "Scenario", "Set", "Shape", "Stop", "Switch", "Unplug", "UseMemory", "Verb",
+    "WaitUntilIdle", "Write", "WriteKind",
 ]  # fmt: skip
