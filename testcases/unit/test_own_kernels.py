@@ -128,5 +128,5 @@ def test_a_disk_driver_that_is_built_in_is_refused_before_a_guest_is_made(
     image, folder = build
     (folder / "modules.builtin").write_text("kernel/drivers/block/virtio_blk.ko\n")
     kernel = own_build(image, folder)
-    with pytest.raises(BadInput, match="virtio_blk is part of it; .*\nnext: build it as a module"):
+    with pytest.raises(BadInput, match=r"virtio_blk is part of it; .*\nnext: build it as a module"):
         tiny_guest._modules(kernel)
