@@ -139,6 +139,21 @@ SCENARIOS = (
         injects=True,
     ),
     Scenario(
+        claim="an array that cannot be set up for want of pages is refused and assembled later",
+        steps=(
+            Write(),
+            Flush(),
+            Stop(),
+            InjectAllocationFailures(allocators=PAGES, function="setup_conf", percent=100),
+            Assemble(refused="."),
+            EndAllocationFailures(allocators=PAGES),
+            Assemble(),
+            ReadBack(),
+        ),
+        injects=True,
+        why="setup_conf() cleans up by way of conf->mddev before it is set",
+    ),
+    Scenario(
         claim="a member is rebuilt while allocations of the driver fail now and then",
         needs=replace(SMALL, spares=1),
         steps=(
