@@ -27,6 +27,10 @@ SUBCOMMANDS = {
         "tools.explore:explore_command",
         "Let the kernel recover many crash states of one recording.",
     ),
+    "fuzz": (
+        "tools.fuzz:fuzz_command",
+        "Feed journals at random, hostile ones above all, to driver and model.",
+    ),
     "scenarios": ("tools.scenarios:scenarios", "List and run the stories of a journaled array."),
     "dump": ("tools.dump:dump", "Print a write journal: text, JSON or a map."),
     "check": (

@@ -47,10 +47,10 @@ def report_lines(
     )
     if summary.children:
         yield f"{_INDENT}{summary.children} more are crash states of recoveries among these"
-    yield from _oracle_lines(summary)
+    yield from oracle_lines(summary)
     if options.exhaustive:
         yield from _coverage_lines(summary)
-    yield from _red_lines(summary)
+    yield from red_lines(summary)
     for each in smallest:
         yield from _smallest_lines(each)
     if missing := unseen_issues(issues.issues, shape_facts(crash.shape), _seen(summary)):
@@ -143,7 +143,8 @@ def _recorded_lines(options: ExploreOptions, summary: Summary) -> Iterator[str]:
                 yield f"{_INDENT}{judgement.oracle if number == 0 else '':<15}{line}"
 
 
-def _oracle_lines(summary: Summary) -> Iterator[str]:
+def oracle_lines(summary: Summary) -> Iterator[str]:
+    """Tell how often each oracle looked, and how often it objected."""
     for number, ((name, of), count) in enumerate(summary.oracles.items()):
         head = "oracles" if number == 0 else ""
         what = _ONE_OF.get(of, of) if count.judged == 1 else of
@@ -206,7 +207,7 @@ def _how_many(reds: Sequence[Red]) -> str:
     return f"{len(reds)} {kind}{'s' if len(reds) > 1 else ''}"
 
 
-def _red_lines(summary: Summary) -> Iterator[str]:
+def red_lines(summary: Summary) -> Iterator[str]:
     """Tell what was objected to, what is alike together, with the first of it."""
     kinds: dict[tuple[Outcome, str], list[Red]] = {}
     for red in summary.reds:

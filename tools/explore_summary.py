@@ -71,10 +71,25 @@ class Summary:
     guest_s: float = 0.0
 
 
-def summarise(folder: Path, *, journaled: bool, only: int | None = None) -> Summary:
-    """Read what an exploration has written down, of all states or of one."""
+def summarise(
+    folder: Path,
+    *,
+    journaled: bool,
+    only: int | None = None,
+    without_kernel: tuple[str, ...] | None = None,
+) -> Summary:
+    """Read what an exploration has written down, of all states or of one.
+
+    Args:
+        folder: of the exploration.
+        journaled: whether the array has a journal.
+        only: the number of the one state.
+        without_kernel: oracles that judge each state, if not those that a crash state has.
+    """
+    if without_kernel is None:
+        without_kernel = _WITHOUT_KERNEL if journaled else (WRITE_HOLE,)
     with opened_store(folder / STORE) as store:
-        summary = Summary(store.recordings(), _WITHOUT_KERNEL if journaled else (WRITE_HOLE,))
+        summary = Summary(store.recordings(), without_kernel)
         _take_recordings(summary)
         _take_states(summary, store, only)
     summary.reds.sort(key=lambda red: red.verdict.outcome is not Outcome.DIFFERS)

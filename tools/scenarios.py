@@ -10,7 +10,9 @@ from typing import Any
 
 import click
 
+from harness.campaign.conformance import PROMISES, read_promises
 from harness.campaign.exploring.alone import alone_in
+from harness.campaign.known_issues import read_known_issues
 from harness.campaign.scenarios.campaign import (
     Job,
     Kernel,
@@ -22,9 +24,12 @@ from harness.campaign.scenarios.campaign import (
 from harness.campaign.scenarios.results import Result, opened_results
 from harness.campaign.scenarios.scenario import GuestKind, Scenario, read_scenarios
 from harness.errors import EXIT_AGREES, EXIT_DIFFERS, EXIT_LOST, BadInput
+from harness.storage.atomic import replacing
 from harness.storage.directories import results_root
 from harness.verdict.verdict import Outcome
+from kvm_images import store as kernel_store
 from kvm_images.kernels import base_of
+from tools.conformance_page import page_of
 from tools.guest_options import era_of, find_kernel, guest_image
 from tools.progress import Say, progress
 from tools.scenario_grid import document_of, grid_lines
@@ -32,6 +37,7 @@ from tools.scenario_verbs import verb_lines
 from tools.shape_options import changed_fields, shape_options
 
 FOLDER = Path(__file__).resolve().parent.parent / "testcases/guest/scenarios"
+CONFORMANCE = Path(__file__).resolve().parent.parent / "docs/conformance.md"
 TEMPLATE = Path(__file__).with_name("scenario_template.py.txt")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -156,6 +162,20 @@ def run_scenarios(
         for line in grid_lines(results, [s.name for s in chosen], list(kernels), repeats):
             click.echo(line)
     return _exit_status(results, strict=strict)
+
+
+@scenarios.command("conformance")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), default=CONFORMANCE,
+              help="Where to.  [default: docs/conformance.md]")  # fmt: skip
+def write_conformance(*, out: Path) -> None:
+    """Write the page of what documents promise, with the newest verdict of each kernel."""
+    promises = read_promises(PROMISES, {each.name for each in read_scenarios(FOLDER)})
+    with opened_results(results_root() / "scenarios/results.sqlite") as store:
+        results = store.newest()
+    versions = {name: f.kernel.version for f in kernel_store.fetched() for name in f.names}
+    with replacing(out) as temporary:
+        temporary.write_text(page_of(promises, results, read_known_issues(), versions))
+    click.echo(f"{out}: {len(promises)} promises, {len(results)} results of scenarios")
 
 
 def find_scenario(name: str) -> Scenario:

@@ -32,6 +32,7 @@ from harness.verdict.bypassing import unlogged_pages
 from harness.verdict.differential import ImageTriple, judge_journal, judge_members
 from harness.verdict.journal_truth import LoggedArray, judge_journal_truth
 from harness.verdict.predicted_state import SUPERBLOCK_AT
+from harness.verdict.reason import few_of_each_kind
 from harness.verdict.rewritten_log import judge_rewritten_journal
 from harness.verdict.traced_log import TracedArray, TracedLog
 from harness.verdict.verdict import Finding, Judgement, Verdict, verdict_of
@@ -163,8 +164,8 @@ def judge_alive(recovered: Recovered, while_writing: Sequence[str] = ()) -> Judg
     if recovered.assembled.status == 0 and not recovered.settled:
         findings.append(Finding(oracle, "md never wrote down in the superblocks where its log is"))
     for when, lines in (("while writing", while_writing), ("at recovery", recovered.kernel_log)):
-        if found := complaints_in(lines):
-            findings.append(Finding(oracle, f"the kernel complains {when}: {found[0]}"))
+        complaints = (f"the kernel complains {when}: {line}" for line in complaints_in(lines))
+        findings += few_of_each_kind((Finding(oracle, what) for what in complaints), 1)
     compared = (
         (
             f"assembly took {recovered.assembled.seconds:.1f} s, stop"

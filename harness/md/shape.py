@@ -41,6 +41,7 @@ class Shape:
     logical_block_bytes: int = 512  # of members and journal
     discard: Discard = Discard.ARRAY
     spares: int = 0  # further disks, as large as a member's, that the array is not made of
+    guard_bytes: int = 0  # of each disk, behind what the array has of it
 
     @property
     def geometry(self) -> Geometry:
@@ -65,12 +66,12 @@ class Shape:
     @property
     def member_disk_bytes(self) -> int:
         """Size of a member's disk."""
-        return self.component_bytes + _OVERHEAD_BYTES
+        return self.component_bytes + _OVERHEAD_BYTES + self.guard_bytes
 
     @property
     def journal_disk_bytes(self) -> int:
         """Size of the journal's disk."""
-        return self.journal_bytes + _OVERHEAD_BYTES
+        return self.journal_bytes + _OVERHEAD_BYTES + self.guard_bytes
 
     @property
     def disk_sizes(self) -> dict[str, int]:
@@ -97,6 +98,7 @@ class Shape:
                 else f"; logical blocks of {self.logical_block_bytes} bytes"
             )
             + ("" if self.discard is Discard.ARRAY else f"; discard: {self.discard.value}")
+            + (f"; {_in_words(self.guard_bytes)} behind it" if self.guard_bytes else "")
         )
 
 

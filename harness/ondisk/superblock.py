@@ -31,6 +31,7 @@ _DEVICE = struct.Struct("<QQQQII16sBBHi")  # data_offset .. bblog_offset, bytes 
 _STATE = struct.Struct("<QQQII")  # utime, events, resync_offset, sb_csum, max_dev, bytes 192-223
 _LOGICAL_BLOCK_SIZE = struct.Struct("<I")  # byte 224, kernels above 6.18; padding before
 _ROLES_AT = 256
+_DATA_SIZE_AT = 136
 _UNION_AT = 152  # recovery_offset of a member, journal_tail of a journal
 _CSUM_AT = 216
 _DEVICE_NUMBER_AT = 160
@@ -213,6 +214,24 @@ def with_journal_tail(superblock: Superblock, tail: LogSector) -> bytes:
     struct.pack_into("<Q", raw, _UNION_AT, tail)
     struct.pack_into("<I", raw, _CSUM_AT, superblock_checksum(bytes(raw)))
     return bytes(raw)
+
+
+def with_log(superblock: Superblock, *, tail: int, data_size: int) -> bytes:
+    """Return a journal's superblock with another tail, and another size of its log area."""
+    if not superblock.is_journal:
+        raise ValueError("only a journal's superblock has a log")
+    raw = bytearray(superblock.raw)
+    struct.pack_into("<Q", raw, _UNION_AT, tail)
+    struct.pack_into("<Q", raw, _DATA_SIZE_AT, data_size)
+    struct.pack_into("<I", raw, _CSUM_AT, superblock_checksum(bytes(raw)))
+    return bytes(raw)
+
+
+def bad_block_log(superblock: Superblock) -> tuple[int, int]:
+    """Return where on its device the list of bad blocks is, as (sector, sectors); 0 where none."""
+    (size,) = struct.unpack_from("<H", superblock.raw, 186)
+    (offset,) = struct.unpack_from("<i", superblock.raw, 188)
+    return superblock.at + offset, size
 
 
 def with_roles_after_assembly(

@@ -85,6 +85,11 @@ class Era:
     starts_without_log: bool
 
     @property
+    def reads_ahead(self) -> bool:
+        """Whether the log is read through a pool of pages, which came with FLUSH (4.12)."""
+        return self.knows_flush
+
+    @property
     def ignored_trailing_bytes(self) -> int:
         """Bytes behind the last descriptor that are padding; more are a broken descriptor."""
         return 3 if self.bounds is Bounds.FIT_AND_HOLD else 0

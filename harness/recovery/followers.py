@@ -16,7 +16,7 @@ from harness.recovery.era import Era
 from harness.recovery.geometry import Geometry
 from harness.recovery.log import Log, LogEnd, Ring, ScannedMeta, UndefinedRecovery
 from harness.recovery.metawise import Analysis, DataOnlyStripe, StripeCacheExhausted
-from harness.recovery.scan import scan_meta
+from harness.recovery.scan import scan_alone
 from harness.recovery.stripewise import CachedRows, read_by_stripe
 from harness.recovery.written_pages import LastWriters, WriteColumns
 
@@ -212,7 +212,7 @@ class ByMeta(Follower):
         if scanned is None:
             return None
         if plain is not None and plain.has_flush and not self.eras[0].knows_flush:
-            scanned = scan_meta(self._log_of(self.eras[0]), meta)
+            scanned = scan_alone(self._log_of(self.eras[0]), meta)
         if plain is None:
             self._count_flags(scanned)
         self._count(scanned)
@@ -237,7 +237,7 @@ class ByMeta(Follower):
 
     def _read(self, era: Era, meta: MetaBlock) -> ScannedMeta | str:
         try:
-            return scan_meta(self._log_of(era), meta)
+            return scan_alone(self._log_of(era), meta)
         except UndefinedRecovery as undefined:
             return str(undefined)
 

@@ -58,6 +58,7 @@ class RecoveryWrites:
         *,
         seed: int,
         stripe_cache_size: int,
+        room_sectors: Mapping[str, int] | None = None,
     ) -> None:
         """Prepare.
 
@@ -67,6 +68,9 @@ class RecoveryWrites:
             read: gives the members' old contents.
             seed: the sequence number is drawn from it where the kernel draws one.
             stripe_cache_size: of the array, in stripes.
+            room_sectors: of each member from its data area on, by label: what the log sends behind
+                the data area and not behind the disk is then written as the kernel does. Otherwise
+                it is left out, but for the part of a page that lies inside.
         """
         assert array.journal is not None  # nothing to recover from otherwise
         self._array = array
@@ -75,6 +79,7 @@ class RecoveryWrites:
         self._read = read
         self.drawn = random.Random(seed).getrandbits(32)  # where the kernel draws a sequence
         self._stripe_cache_size = stripe_cache_size
+        self._room = room_sectors
         self._member_sectors = array.geometry.member_sectors
         self._homes = {  # by device: each image, and where in it the data area begins
             device: [(label, self._offset(label, 0)) for label in labels]
@@ -116,12 +121,31 @@ class RecoveryWrites:
         return page
 
     def _to_member(self, device: int, sector: StripeSector, page: bytes) -> list[ImageWrite]:
-        if sector + BLOCK_SECTORS > self._member_sectors:
+        end = sector + BLOCK_SECTORS
+        if end > self._member_sectors:
             self._leave_out(device, sector)
-            return []
-        homes = self._homes.get(device, ())
+            if self._room is None:
+                page = page[: max(0, self._member_sectors - sector) * SECTOR_BYTES]
+        homes = [
+            (label, start)
+            for label, start in self._homes.get(device, ())
+            if page and (end <= self._member_sectors or end <= self._room_of(label))
+        ]
         self.pages += len(homes)
         return [ImageWrite(label, start + sector * SECTOR_BYTES, page) for label, start in homes]
+
+    def _room_of(self, label: str) -> int:
+        """Return how much of a disk can be written from its data area on, in sectors."""
+        if self._room is None:
+            return self._array.superblocks[label].data_size
+        return self._room[label]
+
+    def _can_be_written_out(self, sector: StripeSector) -> bool:
+        if (end := sector + BLOCK_SECTORS) <= self._member_sectors:
+            return True
+        every = (label for homes in self._homes.values() for label, _ in homes)
+        some_inside = self._room is not None or sector < self._member_sectors
+        return some_inside and all(end <= self._room_of(label) for label in every)
 
     def _leave_out(self, device: int, sector: StripeSector) -> None:
         self.pages_outside += 1
@@ -133,7 +157,7 @@ class RecoveryWrites:
     ) -> Iterator[ImageWrite]:
         geometry = self._array.geometry
         new = {device: self._logged(source) for device, source in sources.items()}
-        if sector + BLOCK_SECTORS > self._member_sectors:
+        if not self._can_be_written_out(sector):
             for device in new:
                 self._leave_out(device, sector)
             return

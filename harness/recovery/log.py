@@ -19,6 +19,7 @@ from harness.ondisk.log import (
 )
 from harness.ondisk.units import BLOCK_BYTES, BLOCK_SECTORS, LogSector, StripeSector
 from harness.recovery.era import Era
+from harness.recovery.read_ahead_pool import ReadAheadPool
 
 ReadBlocks = Callable[[LogSector, int], bytes | memoryview]
 """Reads so many blocks from a position on, fewer where the next one cannot be read. What is
@@ -61,9 +62,14 @@ class Log:
     parities: int  # 1, or 2 on RAID-6
     era: Era
     ring: Ring = field(init=False)  # the log area
+    # What a scan has read ahead: the only thing here that changes.
+    pool: ReadAheadPool = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "ring", ring_of(self.data_size))
+        ring = ring_of(self.data_size)
+        object.__setattr__(self, "ring", ring)
+        pool = ReadAheadPool(ring.size, ring.add, lambda at: self.read_block(at) is not None)
+        object.__setattr__(self, "pool", pool)
 
     @property
     def start(self) -> LogSector:

@@ -93,6 +93,20 @@ class Array:
         return self.superblocks[self.members[slot][0]].recovery_offset is not None
 
     @property
+    def goes_on_with(self) -> str:
+        """What md does behind recovery of its own accord, while nobody asks it to; or nothing.
+
+        How far it comes before the array is stopped is a matter of time.
+        """
+        if any(each.recovery_offset is not None for each in self.superblocks.values()):
+            return "a member is being rebuilt"
+        if self.resync_offset != RESYNC_DONE:
+            return "the array is being synced"
+        if self.spares and (self.absent or self.missing):
+            return "a spare takes a missing member's place"
+        return ""
+
+    @property
     def has_journal_feature(self) -> bool:
         """Whether the array is one with a write journal, given or not."""
         return Feature.JOURNAL in self.superblocks[self.freshest].features

@@ -38,6 +38,7 @@ from harness.recovery.log import (
     UndefinedRecovery,
 )
 from harness.recovery.plain_metas import read_plain_meta
+from harness.recovery.read_ahead_pool import POOL_PAGES, StaleRead
 
 _WORD = struct.Struct("<I")
 
@@ -55,8 +56,19 @@ def load_log(log: Log) -> MetaBlock | Rejected | None:
 
 
 def next_meta(log: Log, position: LogSector, seq: int) -> MetaBlock | LogEnd:
-    """Return the meta block that continues the log, or how the log ends there."""
-    block = log.read_block(position)
+    """Return the meta block that continues the log, or how the log ends there.
+
+    Raises:
+        UndefinedRecovery: a read failed, and what was in memory before is taken for the block.
+    """
+    try:
+        place = _place(log, position)
+    except StaleRead:
+        raise UndefinedRecovery(
+            f"log sector {position}: the next meta block comes from a failed read, so the outcome"
+            " cannot be told"
+        ) from None
+    block = None if place is None else log.read_block(place)
     if block is None:
         return LogEnd(position, seq, None)
     meta = parse_meta_block(block, seed=log.seed, seq=seq, position=position)
@@ -75,6 +87,7 @@ def scan_log(log: Log, tail: MetaBlock) -> Generator[ScannedMeta, None, LogEnd]:
         UndefinedRecovery: a descriptor leads this era's kernel out of the block.
     """
     position, seq = tail.position, tail.seq
+    log.pool.reset(position, 0)
     while not isinstance(meta := next_meta(log, position, seq), LogEnd):
         scanned = read_meta(log, meta)
         yield scanned
@@ -116,9 +129,13 @@ def beyond_block(meta: MetaBlock, offset: int) -> UndefinedRecovery:
 
 def read_meta(log: Log, meta: MetaBlock) -> ScannedMeta:
     """Return what the log's era makes of one meta block; see `scan_meta`."""
-    plain = read_plain_meta(log, meta)
+    plain = read_plain_meta(log, meta) if log.pool.is_aligned else None
     if plain is None or (plain.has_flush and not log.era.knows_flush):
         return scan_meta(log, meta)
+    if log.era.reads_ahead and (pages := plain.log_sectors // BLOCK_SECTORS - 1):
+        first = log.ring.add(meta.position, BLOCK_SECTORS)
+        log.pool.pass_over(first, pages)  # verified
+        log.pool.pass_over(first, pages)  # loaded
     return plain
 
 
@@ -128,12 +145,13 @@ def scan_meta(log: Log, meta: MetaBlock) -> ScannedMeta:
     Raises:
         UndefinedRecovery: a descriptor leads this era's kernel out of the block.
     """
-    entries: list[Entry] = []
+    announced: list[tuple[Payload, LogSector]] = []
     loaded = BLOCK_SECTORS  # grows by the pages that are loaded, not by what size announces
     pages_at = log.ring.add(meta.position, BLOCK_SECTORS)
     trusting = log.era.bounds is Bounds.NONE
     limit = BLOCK_BYTES if trusting else meta.meta_size
     offset = HEADER_BYTES
+    buffer = _Buffer(log, meta)
     while offset + log.era.ignored_trailing_bytes < meta.meta_size:
         parsed = parse_payload(meta.block, offset, limit, clip=trusting)
         if isinstance(parsed, BrokenPayload):
@@ -142,16 +160,86 @@ def scan_meta(log: Log, meta: MetaBlock) -> ScannedMeta:
             broken = Mismatch(f"descriptor at byte {parsed.offset}: {parsed.reason}", meta.position)
             return ScannedMeta(meta, (), broken, BLOCK_SECTORS)
         payload, length = parsed
-        if mismatch := _verify(log, meta, offset, payload, pages_at):
+        if mismatch := _verify(buffer, offset, payload, pages_at):
             return ScannedMeta(meta, (), mismatch, BLOCK_SECTORS)
-        entries += entries_of(payload, pages_at)
+        announced.append((payload, pages_at))
         if isinstance(payload, DataPayload | ParityPayload):
             loaded += BLOCK_SECTORS * _pages_loaded(log, payload)
             pages_at = log.ring.add(pages_at, payload.size)
         elif trusting and offset + length > BLOCK_BYTES:
             raise beyond_block(meta, offset)
         offset += length
+    entries = [entry for payload, at in announced for entry in _loaded(buffer, payload, at)]
     return ScannedMeta(meta, tuple(entries), None, loaded)
+
+
+def scan_alone(log: Log, meta: MetaBlock) -> ScannedMeta:
+    """Do what `scan_meta` does, as if nothing had been read before this block.
+
+    That matters only for sizes that are no whole pages, more than a MiB behind the last fetch.
+    """
+    blocks = (log.ring.size - meta.position) // BLOCK_SECTORS
+    log.pool.reset(meta.position, min(POOL_PAGES, blocks))
+    return scan_meta(log, meta)
+
+
+class _Buffer:
+    """The page into which recovery reads what it verifies: it keeps what a failed read left."""
+
+    def __init__(self, log: Log, meta: MetaBlock) -> None:
+        self.log = log
+        self.meta = meta
+        self._page: bytes | None = None
+
+    def read(self, offset: LogSector) -> bytes | None:
+        """Return the page for an offset, or what was read before; ``None``: nothing was."""
+        place = self.place(offset)
+        page = None if place is None else self.log.read_block(place)
+        if page is not None or not self.log.era.reads_ahead:
+            self._page = page
+        return self._page
+
+    def place(self, offset: LogSector) -> LogSector | None:
+        """Return where the page for an offset comes from.
+
+        Raises:
+            UndefinedRecovery: from a read before one that failed.
+        """
+        try:
+            return _place(self.log, offset)
+        except StaleRead:
+            raise self.untold(f"the page at {offset} comes from a failed read") from None
+
+    def untold(self, why: str) -> UndefinedRecovery:
+        """Return the error that says why the outcome cannot be told."""
+        at = f"meta block {self.meta.seq} at log sector {self.meta.position}"
+        return UndefinedRecovery(f"{at}: {why}, so its outcome cannot be told")
+
+
+def _place(log: Log, offset: LogSector) -> LogSector | None:
+    """Return where the block comes from that recovery gets for an offset."""
+    return log.pool.place(offset) if log.era.reads_ahead else offset
+
+
+def _loaded(buffer: _Buffer, payload: Payload, pages_at: LogSector) -> list[Entry]:
+    """Return what recovery takes in of a verified descriptor, when it reads the pages once more.
+
+    Raises:
+        UndefinedRecovery: it gets none, or P and Q that are not neighbours.
+    """
+    if not isinstance(payload, DataPayload | ParityPayload):
+        return entries_of(payload, pages_at)
+    log = buffer.log
+    if not log.era.reads_ahead:
+        return entries_of(payload, pages_at)
+    place = buffer.place(pages_at)
+    if place is None:
+        raise buffer.untold(f"the page at {pages_at} was verified and cannot be read any more")
+    if _pages_loaded(log, payload) > 1:
+        other = buffer.place(log.ring.add(pages_at, BLOCK_SECTORS))
+        if other != log.ring.add(place, BLOCK_SECTORS):
+            raise buffer.untold(f"P is read at {place}, and Q not behind it")
+    return entries_of(payload, place)
 
 
 def entries_of(payload: Payload, pages_at: LogSector) -> list[Entry]:
@@ -171,9 +259,8 @@ def _pages_loaded(log: Log, payload: DataPayload | ParityPayload) -> int:
     return 1 if isinstance(payload, DataPayload) else log.parities
 
 
-def _verify(
-    log: Log, meta: MetaBlock, offset: int, payload: Payload, pages_at: LogSector
-) -> Mismatch | None:
+def _verify(buffer: _Buffer, offset: int, payload: Payload, pages_at: LogSector) -> Mismatch | None:
+    log, meta = buffer.log, buffer.meta
     if isinstance(payload, UnknownPayload):
         return Mismatch(f"descriptor at byte {offset}: type {payload.type}", pages_at)
     if isinstance(payload, FlushPayload):
@@ -186,7 +273,7 @@ def _verify(
         return Mismatch(too_small, pages_at)
     at = pages_at
     for number in range(pages):
-        if reason := page_fault(log, log.read_block(at), stored_checksum(meta, offset, number)):
+        if reason := page_fault(log, buffer.read(at), stored_checksum(meta, offset, number)):
             return Mismatch(f"page at {at}: {reason}", at)
         at = log.ring.add(at, BLOCK_SECTORS)
     return None

@@ -112,7 +112,7 @@ class Bypassing:
     def _take_superblock(self, issue: Issue) -> None:
         try:
             self._superblocks[issue.disk] = parse_superblock(
-                issue.payload.ljust(SUPERBLOCK_BYTES, b"\0"),
+                issue.payload[:SUPERBLOCK_BYTES].ljust(SUPERBLOCK_BYTES, b"\0"),
                 at=DeviceSector(self._log.array.superblock_at), minor_version=2,
                 device_sectors=_HUGE_SECTORS,
             )  # fmt: skip

@@ -163,10 +163,14 @@ class _Judge:
                 latest[record.meta.position] = record
                 owner |= dict.fromkeys(record.blocks, record)
             tail = self.log.tail_in(issue)
-            if tail is not None and (head := latest.get(tail)) is not None:
-                if tails and tails[-1][1] == head.meta.seq:
-                    continue
-                yield from self._judge_tail(issue, tails[-1][1] if tails else 0, head)
+            before = tails[-1][1] if tails else 0
+            head = None if tail is None else latest.get(tail)
+            if tail is not None and before and (head is None or head.meta.seq < before):
+                # Nothing is live: the tail is where the next record goes.
+                later = itertools.islice(in_order, next_record, None)
+                head = next((r for r in later if r.meta.position == tail), None)
+            if head is not None and head.meta.seq != before:
+                yield from self._judge_tail(issue, before, head)
                 tails.append((self.log.durable.of(issue), head.meta.seq))
 
     def flush_records(self) -> Iterator[Finding]:

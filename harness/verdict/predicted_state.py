@@ -17,7 +17,7 @@ from harness.ondisk.superblock import (
     has_superblock_magic,
     parse_superblock,
 )
-from harness.ondisk.units import SECTOR_BYTES, DeviceSector, LogSector
+from harness.ondisk.units import BLOCK_SECTORS, SECTOR_BYTES, ArraySector, DeviceSector, LogSector
 from harness.recovery.era import Era
 from harness.recovery.image_writes import ImageWrite, OutsideWrite, RecoveryWrites
 from harness.recovery.log import Log
@@ -126,15 +126,20 @@ class Predictor:
         if array.journal is None:
             raise JournalGone(array, len(stale_members(superblocks)))
         after = {name: contents[name].copy() for name in array.superblocks}
-        log = _log_of(array, array.journal, looks, self._era)
+        size_sectors = self._sizes[array.journal] // SECTOR_BYTES
+        log = _log_of(array, array.journal, looks, self._era, size_sectors)
 
         def read_after(name: str, offset: int, length: int) -> bytes:
             looks.see(name, offset, length)
             return after[name].read(offset, length)
 
         recovery = RecoveryWrites(
-            array, log, read_after, seed=0, stripe_cache_size=self._stripe_cache_size
-        )
+            array, log, read_after, seed=0, stripe_cache_size=self._stripe_cache_size,
+            room_sectors={
+                name: self._sizes[name] // SECTOR_BYTES - superblock.data_offset
+                for name, superblock in array.superblocks.items()
+            },
+        )  # fmt: skip
         writes = []
         for write in recovery:
             if isinstance(write, ImageWrite):
@@ -204,6 +209,38 @@ def flushed_stripes(predicted: PredictedState) -> frozenset[int]:
     )
 
 
+def flushed_data_only(predicted: PredictedState) -> int:
+    """Return how often the log flushes a stripe of which it has data only at that point.
+
+    No driver does: it logs parity before it writes a stripe out, and FLUSH behind that.
+    """
+    geometry = predicted.array.geometry
+    count = 0
+    caching: set[int] = set()
+    for scanned in follow_log(predicted.log, geometry):
+        for kind, location, _ in scanned.entries:
+            if kind == PayloadType.DATA:
+                caching.add(geometry.place(ArraySector(location)).sector)
+            else:
+                count += kind == PayloadType.FLUSH and location in caching
+                caching.discard(location)
+    return count
+
+
+def runs_out_of_log(predicted: PredictedState) -> bool:
+    """Whether the log has no room for data-only stripes logged anew and for their parity.
+
+    The driver does not let its log become so full. ``r5l_write_stripe`` then puts stripes aside,
+    for which nothing makes room, or meets BUG() where one of them is the first of the log.
+    """
+    plan, log = predicted.plan, predicted.log
+    if not plan.written_out:
+        return False
+    anew = sum(1 + len(meta.pages) for meta in plan.rewritten)
+    parity = (1 + log.parities) * len(plan.rewritten)
+    return (anew + parity) * BLOCK_SECTORS >= log.ring.size
+
+
 def superblocks_of(
     contents: Mapping[str, DiskContent], sizes_bytes: Mapping[str, int]
 ) -> dict[str, Superblock]:
@@ -246,9 +283,10 @@ class _Looks:
         return digest.digest()
 
 
-def _log_of(array: Array, journal: str, looks: _Looks, era: Era) -> Log:
+def _log_of(array: Array, journal: str, looks: _Looks, era: Era, size_sectors: int) -> Log:
     superblock = array.superblocks[journal]
-    start, size = superblock.data_offset, superblock.data_size
+    start = superblock.data_offset
+    size = size_sectors - start  # that can be read: to the disk's end, whatever the log's is
 
     def read_blocks(position: LogSector, count: int) -> bytes:
         there = max(0, min(count, (size - position) * SECTOR_BYTES // BLOCK_BYTES))
@@ -257,6 +295,7 @@ def _log_of(array: Array, journal: str, looks: _Looks, era: Era) -> Log:
         return looks.read(journal, (start + position) * SECTOR_BYTES, there * BLOCK_BYTES)
 
     return Log(
-        read_blocks=read_blocks, data_size=size, journal_tail=superblock.journal_tail,
-        seed=uuid_checksum(array.set_uuid), parities=array.geometry.level.parities, era=era,
+        read_blocks=read_blocks, data_size=superblock.data_size,
+        journal_tail=superblock.journal_tail, seed=uuid_checksum(array.set_uuid),
+        parities=array.geometry.level.parities, era=era,
     )  # fmt: skip

@@ -7,7 +7,7 @@ that neither explains must be as it was (format document, sections 0.3 and 4.1 s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from harness.ondisk.log import (
@@ -47,17 +47,23 @@ def judge_rewritten_journal(
     """
     tail, findings = _judge_moved_tail(journal, plan, before)
     reclaimed = before.ring.distance(plan.journal_tail, tail)
-    explained: set[LogSector] = set()
-    for position, block in _rewritten_blocks(plan, before):
-        explained.add(position)
+    rewritten = dict(_rewritten_blocks(plan, before))
+    explained = set(rewritten)
+    later: set[LogSector] = set()
+    of_later: list[Finding] = []
+    for scanned in _later_metas(journal, plan, before, tail, rewritten):
+        later.update(_covered(scanned, before))
+        of_later += _judge_later(journal, scanned, plan, geometry, read_predicted, before)
+    for position, block in rewritten.items():
         found = _block_at(journal, position)
-        gone = before.ring.distance(plan.journal_tail, position) < reclaimed and not any(found)
+        is_reclaimed = before.ring.distance(plan.journal_tail, position) < reclaimed
+        # Discarded, or, where the log was short, used again for what was logged next.
+        gone = is_reclaimed and (not any(found) or position in later)
         if found != block and not gone:
             what = f"{journal.label}: log sector {position} is not the data-only stripe rewritten"
             findings.append(Finding(ORACLE, what))
-    for scanned in _later_metas(journal, plan, before, tail):
-        explained.update(_covered(scanned, before))
-        findings += _judge_later(journal, scanned, plan, geometry, read_predicted, before)
+    explained |= later
+    findings += of_later
     unexplained = [
         position
         for position in _changed_blocks(journal, before)
@@ -114,13 +120,19 @@ def _rewritten_blocks(plan: RecoveryPlan, before: Log) -> Iterator[tuple[LogSect
 
 
 def _later_metas(
-    journal: ImageTriple, plan: RecoveryPlan, before: Log, tail: LogSector
+    journal: ImageTriple,
+    plan: RecoveryPlan,
+    before: Log,
+    tail: LogSector,
+    rewritten: Mapping[LogSector, bytes],
 ) -> Iterator[ScannedMeta]:
     """Follow the log as the kernel left it; yield what is not a rewritten meta.
 
-    From the first rewritten one on, or from the tail where the blocks before it were discarded.
+    From the first rewritten one on, or from the tail where the blocks before it were discarded or
+    used again.
     """
-    intact = any(_block_at(journal, plan.journal_tail))
+    first_block = _block_at(journal, plan.journal_tail)
+    intact = first_block == rewritten[plan.journal_tail]
     after = replace(
         before,
         read_blocks=lambda position, count: journal.after(
@@ -131,9 +143,9 @@ def _later_metas(
     first = load_log(after)
     if not isinstance(first, MetaBlock):
         return
-    rewritten = {meta.position for meta in plan.rewritten}
+    anew = {(meta.position, meta.seq) for meta in plan.rewritten}
     for scanned in scan_log(after, first):
-        if scanned.meta.position not in rewritten:
+        if (scanned.meta.position, scanned.meta.seq) not in anew:
             yield scanned
 
 

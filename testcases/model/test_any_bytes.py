@@ -26,7 +26,7 @@ from harness.ondisk.units import DeviceSector
 from harness.recovery.era import ERAS, NEWEST_ERA, Era
 from harness.storage.array_files import read_array
 from harness.storage.replay import replay_to
-from testcases import generator
+from testcases import generated_cases
 from testcases.independent_geometry import RESYNC_DONE, SuperblockFields, sb_csum
 from testcases.journal_writer import Data, Flush, Parity, Payload, Raw, meta_block, raw_crc32c
 from testcases.unit.written_arrays import WrittenArray, array_of, images_in, noise
@@ -55,7 +55,7 @@ def little_memory() -> Iterator[None]:
 def test_any_bytes_as_descriptors_are_followed_within_the_block(
     descriptors: bytes, meta_size: int, era: Era
 ) -> None:
-    case = generator.legal(2)
+    case = generated_cases.legal(2)
     block = meta_block(
         seed=case.ring.seed, seq=7, position=0, payloads=[Raw(descriptors)], meta_size=meta_size
     )

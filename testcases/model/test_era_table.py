@@ -334,7 +334,9 @@ DATA_AND_PARITY_ON_ONE_PAGE = Stripe(0, {0: 8, 3: 8})
 @by_column(
     ("data-of-no-pages-in-the-middle",
      (*7 * [[DATA_AND_PARITY_ON_ONE_PAGE]], DROPPED)),
-    ("data-of-half-a-page-in-the-middle", 8 * [DROPPED]),
+    # What follows is looked for inside the first page, and read ahead as that page (4.12).
+    ("data-of-half-a-page-in-the-middle",
+     (*5 * [DROPPED], *2 * [[DATA_AND_PARITY_ON_ONE_PAGE]], DROPPED)),
     ("data-of-no-pages-last", (*3 * [UNDEFINED], *4 * [[]], DROPPED)),
     ("data-of-no-pages-at-the-blocks-end", (*7 * [UNDEFINED], DROPPED)),
     ("data-longer-than-the-list", (*3 * [UNDEFINED], *3 * [[]], *2 * [DROPPED])),

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from harness.recovery.era import ERAS, Era, Unit
 from harness.recovery.plan import RecoveryPlan
-from testcases.generator import WrittenCase
+from testcases.generated_cases import WrittenCase
 from testcases.journal_writer import Data, Flush, Parity, Payload, Raw, Ring, log_record
 from testcases.unit.written_cases import (
     FEW,

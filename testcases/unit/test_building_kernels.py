@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import Unavailable
-from kvm_images import store
+from kvm_images import archive, store
 from kvm_images.archive import Package
 from kvm_images.debug_kernel import building
 from testcases.unit.test_debug_kernel import RELEASE, source_package
@@ -78,10 +78,10 @@ def give_an_archive(monkeypatch: pytest.MonkeyPatch) -> None:
         (into / "usr/src").mkdir(parents=True)
         (into / "usr/src/linux-source-6.12.tar.xz").touch()
 
-    monkeypatch.setattr(building.archive, "update", lambda *_, **__: False)
-    monkeypatch.setattr(building.archive, "packages", packages)
-    monkeypatch.setattr(building.archive, "download", lambda package, into: into / package.name)
-    monkeypatch.setattr(building.archive, "unpack", unpack)
+    monkeypatch.setattr(archive, "update", lambda *_, **__: False)
+    monkeypatch.setattr(archive, "packages", packages)
+    monkeypatch.setattr(archive, "download", lambda package, into: into / package.name)
+    monkeypatch.setattr(archive, "unpack", unpack)
 
 
 def build(say: Callable[[str], None] = lambda _: None, *, again: bool = False) -> str:

@@ -16,7 +16,7 @@ from harness.campaign.exploring.store import (
 )
 from harness.verdict.verdict import Finding, Judgement, Outcome, Verdict, verdict_of
 from tools.cli import run
-from tools.explore_report import _coverage_lines, _red_lines
+from tools.explore_report import _coverage_lines, red_lines
 from tools.explore_summary import Summary, summarise
 
 
@@ -90,7 +90,7 @@ def test_a_red_interruption_makes_the_exit_status_red(summary: Summary) -> None:
 
 
 def test_what_is_alike_is_told_together_the_unexplained_first(summary: Summary) -> None:
-    lines = list(_red_lines(summary))
+    lines = list(red_lines(summary))
     heads = [line.split(":")[0] for line in lines if not line.startswith(" ")]
     assert heads == [
         "DIFFERS    durability", "DIFFERS    alive", "DIFFERS    interrupted recovery",

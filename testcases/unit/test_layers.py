@@ -17,7 +17,7 @@ REPO = Path(__file__).resolve().parents[2]
 MOST_LINES = 399
 
 LEVELS = {
-    "ondisk": 0, "recovery": 1, "crash": 1, "verdict": 2,
+    "ondisk": 0, "recovery": 1, "crash": 1, "verdict": 2, "fuzzing": 2,
     "storage": 3, "vm": 3, "md": 3, "hosts": 3, "campaign": 4,
 }  # fmt: skip
 FIRST_ACTING_LEVEL = 3
@@ -31,10 +31,7 @@ STAND_ALONE = {
     "kvm_images.guest.reading": frozenset(),
     "harness.storage.nbdkit_plugin": frozenset({"nbdkit"}),
 }
-INDEPENDENT = (
-    "testcases.journal_writer", "testcases.independent_geometry", "testcases.generator",
-    "testcases.hostile_payloads",
-)  # fmt: skip
+INDEPENDENT = ("testcases.journal_writer", "testcases.independent_geometry")
 
 # Modules that reach no file, process, clock or random source. Of random, only a seeded Random.
 HARMLESS = (

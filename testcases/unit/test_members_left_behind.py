@@ -9,11 +9,12 @@ from pathlib import Path
 from harness.ondisk.superblock import (
     ROLE_FAULTY,
     ROLE_SPARE,
+    Feature,
     Superblock,
     differing_fields,
     with_roles_after_assembly,
 )
-from harness.recovery.members import no_longer_members, stale_members
+from harness.recovery.members import no_longer_members, put_together, stale_members
 from harness.storage.images import read_superblocks
 from testcases.unit.written_arrays import WrittenArray, array_of
 
@@ -86,3 +87,19 @@ def test_every_device_gets_the_table_of_the_newest(tmp_path: Path) -> None:
     after = with_roles_after_assembly(whole["member0"], degraded["member2"], there)
     wanted = with_roles_after_assembly(degraded["member0"], degraded["member2"], there)
     assert differing_fields(after, wanted) == ("sb_csum",)
+
+
+def test_md_goes_on_of_its_own_accord_where_something_is_not_whole(tmp_path: Path) -> None:
+    found = superblocks(tmp_path)
+    assert put_together(found).goes_on_with == ""
+    degraded = {label: own for label, own in found.items() if label != "member1"}
+    assert put_together(degraded).goes_on_with == "", "nobody takes the place"
+    rebuilding = replace(
+        found["member2"], features=found["member2"].features | Feature.RECOVERY_OFFSET,
+        recovery_offset_or_journal_tail=64,
+    )  # fmt: skip
+    assert "rebuilt" in put_together({**found, "member2": rebuilding}).goes_on_with
+    unsynced = {label: replace(own, resync_offset=64) for label, own in found.items()}
+    assert "synced" in put_together(unsynced).goes_on_with
+    spare = replace(found["member1"], dev_number=9, device_uuid=bytes(15) + b"\1")
+    assert "spare" in put_together({**degraded, "spare0": spare}).goes_on_with

@@ -189,6 +189,25 @@ def test_writing_over_a_live_record_is_seen() -> None:
     assert "still live" in said[0]
 
 
+@pytest.mark.parametrize("tail", [24, 0])
+def test_what_lies_before_a_tail_at_the_end_of_the_log_may_be_trimmed(tail: int) -> None:
+    """No record lies there yet when the tail is moved; the next one goes there."""
+    driver = Driver()
+    driver.done(driver.log(0, Data(0, [page(1, 0)]), Parity(0, [page(9, 0)])))
+    driver.flush(JOURNAL)
+    driver.tail(0)
+    driver.member(0, 0, page(1, 0))
+    driver.member(2, 0, page(9, 0))
+    driver.flush(0)
+    driver.flush(2)
+    driver.tail(tail)
+    driver.flush(JOURNAL)
+    driver.trim(JOURNAL, OFFSET, 24)
+    driver.done(driver.log(24, Flush([0])))
+    said = [what for what in findings(driver) if "still live" in what]
+    assert bool(said) == (tail == 0)
+
+
 @pytest.mark.parametrize("own", [True, False], ids=["its-own-page", "something-else"])
 def test_a_unit_that_is_split_at_the_end_of_the_ring_does_not_write_over_itself(
     *, own: bool

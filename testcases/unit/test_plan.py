@@ -380,17 +380,16 @@ def test_data_only_stripes_behind_a_dropped_meta_start_one_block_on() -> None:
     assert found.journal_tail == 24
 
 
-# Eras: sections 0.2 and 8.1 (K9).
-
-
 @pytest.mark.parametrize(
     ("kernel", "era"),
     [
         ("6.1.192-2", "6.1.175"), ("6.12.116-1", "6.1.175"), ("6.12.117-1~deb12u1", "6.12.117"),
         ("5.10.262-1", "6.1.175"), ("7.2.13-1", "6.1.175"), ("7.3~rc7-1~exp1", "6.1.175"),
+        ("7.3.4-1~bpo13+1", "6.12.117"),
     ],
 )  # fmt: skip
 def test_era_of_a_kernel_that_is_run_is_that_of_its_branch(kernel: str, era: str) -> None:
+    """Sections 0.2 and 8.1 (K9)."""
     assert era_to_run(kernel) is ERAS[era] is era_named(era)
 
 

@@ -351,21 +351,11 @@ def test_only_the_first_page_of_a_long_data_payload_counts() -> None:
     assert [at for _, _, at in metas[0].entries] == [8, 24]
 
 
-def test_pages_follow_at_a_size_that_is_no_whole_page() -> None:
-    ring = ring_of()
-    ring.append(seq=SEQ, position=0, payloads=[Data(0, [page(1)], size=12), Data(8, [page(2)])])
-    ring.log[20 * 512 : 28 * 512] = page(2)
-    metas, end = scan(log_of(ring))
-    assert metas[0].dropped is None
-    assert [at for _, _, at in metas[0].entries] == [8, 20]
-    assert end.position == 24
-
-
 def test_absurd_size_leads_out_of_the_ring() -> None:
     ring = ring_of(64)
-    absurd = Data(0, [page(1)], size=8000, checksums=[raw_crc32c(U, page(1)), *[0] * 999])
-    # Round the ring often enough, and this page would be found at sector 8 again.
-    follows = Raw(struct.pack("<HHIQ4s", 0, 0, 8, 8, SUM_OF_1))
+    absurd = Data(0, [page(1)], size=8008, checksums=[raw_crc32c(U, page(1)), *[0] * 1000])
+    # Round the ring often enough, and this page would be found at sector 16.
+    follows = Data(8, [page(2)])
     ring.append(seq=SEQ, position=0, payloads=[absurd, follows])
     assert steps(log_of(ring)) == [(0, SEQ, "dropped"), (8, SEQ + 1, "magic")]
 

@@ -21,8 +21,8 @@ from harness.recovery.metawise import StripeCacheExhausted
 from harness.recovery.plan import RecoveryPlan, UnreadableTail, plan_recovery
 from harness.storage.array_files import read_array
 from harness.storage.replay import Replayed, replay_to
-from testcases import generator
-from testcases.generator import WrittenCase
+from testcases import generated_cases
+from testcases.generated_cases import WrittenCase
 
 # The same examples in every run, so that a failure is a change and not bad luck.
 MANY = settings(
@@ -33,8 +33,8 @@ FEW = settings(MANY, max_examples=30)
 SEEDS = st.integers(0, 29)  # each case is made once, and serves several properties
 eras = st.sampled_from(list(ERAS.values()))
 
-legal = cache(generator.legal)
-hostile = cache(generator.hostile)
+legal = cache(generated_cases.legal)
+hostile = cache(generated_cases.hostile)
 
 
 def geometry_of(case: WrittenCase) -> Geometry:

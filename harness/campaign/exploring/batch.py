@@ -57,6 +57,7 @@ class StateToRecover:
     assemble: tuple[str, ...]  # names of the disks to assemble
     by_mdadm: bool = False  # whether mdadm is asked, or md itself
     looks: Looks = Looks()
+    deadline_s: float = 0.0  # of each request to md; 0: `DEADLINE_S`
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +115,16 @@ class BankGuest:
 
     def recover(self, states: Sequence[StateToRecover]) -> Iterator[RecoveredState]:
         """Yield what became of each state, up to the first that ends the guest."""
+        if not states:  # the guest before this one was lost over its last state
+            return
         for state in states:
             self._bank.add(state.number, state.contents)
         asked = [self._asked(state) for state in states]
+        deadline_s = max(state.deadline_s or DEADLINE_S for state in states)
         try:
             answer = self._guest.call(
                 "recover_states", marks=self._nodes[MARKS_EXPORT], states=asked,
-                deadline_s=DEADLINE_S, answer_within_s=answer_within(2 * DEADLINE_S * len(states)),
+                deadline_s=deadline_s, answer_within_s=answer_within(2 * DEADLINE_S * len(states)),
             )  # fmt: skip
         except GuestLost as lost:
             yield self._lost(states, lost)
@@ -197,7 +201,9 @@ class BankGuest:
         """Return which state it was: the last that was begun."""
         begun = [state for state in states if self._bank.was_begun(state.number)]
         number = begun[-1].number if begun else states[0].number
-        dead = CommandResult("guest", ("md", "assemble"), None, str(lost), 0.0, "see the console")
+        how, _, _ = str(lost).partition("; console (")  # of which the place is another each time
+        console = "\n".join(str(lost).splitlines()[1:]) or "see the console"
+        dead = CommandResult("guest", ("md", "assemble"), None, how, 0.0, console)
         recovered = Recovered(assembled=dead, settled=False, stopped=None, kernel_log=())
         return RecoveredState(number, recovered, lost=str(lost))
 

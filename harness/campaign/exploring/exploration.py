@@ -109,7 +109,7 @@ def explore(
         HarnessError: no guest could be had; what is known by then is kept.
     """
     if only is None:
-        _begin_anew_if_finished(folder)
+        begin_anew_if_finished(folder)
     with opened_store(folder / STORE) as store:
         run = _Run(options, store, folder, issues, say, only)
         guest_s = run.go(guests)
@@ -333,7 +333,8 @@ class _Run:
             )
 
 
-def _begin_anew_if_finished(folder: Path) -> None:
+def begin_anew_if_finished(folder: Path) -> None:
+    """Clear a folder in which nothing is left to do; what is not finished is gone on with."""
     if (folder / STORE).exists():
         with opened_store(folder / STORE) as store:
             finished = store.fact(_FINISHED) is not None

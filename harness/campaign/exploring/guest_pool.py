@@ -25,6 +25,10 @@ class Done(Protocol):
     """What a guest made of a job."""
 
     @property
+    def job(self) -> object:
+        """The job."""
+
+    @property
     def ends_the_guest(self) -> bool:
         """Whether the guest is of no use any more: the next job gets another one."""
 
@@ -154,14 +158,17 @@ class GuestPool(Generic[JobT, DoneT]):
     def _feed(self, guest: BankGuest, jobs: list[JobT] | None) -> list[JobT] | None:
         """Do *jobs* and all that come, until there are no more (``None``).
 
-        A guest that has to go leaves what it has not done, maybe nothing, to the next one.
+        A guest that has to go leaves what it has not done, maybe nothing, to the next one: one that
+        is lost over a job takes what it made of those before to its grave.
         """
         while jobs is not None and not self._stopping:
             began = time.monotonic()
-            for done, result in enumerate(self._serve(guest, jobs), start=1):
+            left = list(jobs)
+            for result in self._serve(guest, jobs):
                 self._results.put(result)
+                left = [job for job in left if job is not result.job]
                 if result.ends_the_guest:
-                    return jobs[done:]
+                    return left
             self.busy_s += time.monotonic() - began
             jobs = self._jobs.get()
         return jobs

@@ -87,6 +87,8 @@ class Journaled:
             return _not_to_be_told(contents, str(undefined))
         except JournalGone as gone:
             return self._look_without_journal(chosen, contents, ticket, gone)
+        if why := predicted.array.goes_on_with:
+            return _not_to_be_told(contents, f"{why}, and how far that comes cannot be told")
         members = members_of(predicted)
         looks = self._looks(chosen.number, predicted.array)
         job = job_with_journal(predicted, members, looks, contents, sizes, chosen.number, ticket)

@@ -33,6 +33,22 @@ from harness.campaign.scenarios.managing import (
     Switch,
     WaitUntilIdle,
 )
+from harness.campaign.scenarios.promising import (
+    Clear,
+    Configure,
+    Exits,
+    ExpectOfDisk,
+    ExpectOnMembers,
+    ExpectSoon,
+    HotRemove,
+    Incremental,
+    Present,
+    Promised,
+    SetOfDisk,
+    SetParameter,
+    Starts,
+    Untouched,
+)
 from harness.campaign.scenarios.scenario import SMALL, WRITE_BACK, GuestKind, Oracle, Scenario, Verb
 from harness.campaign.scenarios.writing import (
     During,
@@ -53,11 +69,13 @@ from harness.recovery.layout import Level
 from harness.storage.faults import FaultKind
 
 __all__ = [
-    "SMALL", "WRITE_BACK", "Add", "Allocator", "Assemble", "Bus", "Cache", "Check", "Create",
-    "CutPower", "DamageParity", "Discard", "During", "DuringFlushes", "EndAllocationFailures",
-    "Expect", "ExpectLog", "ExpectLoss", "ExpectStatus", "ExpectUnflushedLoss", "Extent", "Fail",
-    "FaultKind", "FillCache", "Flush", "Fsync", "GiveMemoryBack", "GuestKind", "Heal", "Inject",
-    "InjectAllocationFailures", "JournalMode", "Level", "Loss", "Mdadm", "Oracle", "ReadBack",
-    "Reboot", "Remove", "Scenario", "Set", "Shape", "Stop", "Switch", "Unplug", "UseMemory", "Verb",
-    "WaitUntilIdle", "Write", "WriteKind",
+    "SMALL", "WRITE_BACK", "Add", "Allocator", "Assemble", "Bus", "Cache", "Check", "Clear",
+    "Configure", "Create", "CutPower", "DamageParity", "Discard", "During", "DuringFlushes",
+    "EndAllocationFailures", "Exits", "Expect", "ExpectLog", "ExpectLoss", "ExpectOfDisk",
+    "ExpectOnMembers", "ExpectSoon", "ExpectStatus", "ExpectUnflushedLoss", "Extent", "Fail",
+    "FaultKind", "FillCache", "Flush", "Fsync", "GiveMemoryBack", "GuestKind", "Heal",
+    "HotRemove", "Incremental", "Inject", "InjectAllocationFailures", "JournalMode", "Level",
+    "Loss", "Mdadm", "Oracle", "Present", "Promised", "ReadBack", "Reboot", "Remove",
+    "Scenario", "Set", "SetOfDisk", "SetParameter", "Shape", "Starts", "Stop", "Switch",
+    "Unplug", "Untouched", "UseMemory", "Verb", "WaitUntilIdle", "Write", "WriteKind",
 ]  # fmt: skip
