@@ -15,9 +15,8 @@ from harness.recovery.leftovers import FoundMeta
 from harness.recovery.metawise import MAX_STRIPE_CACHE_SIZE
 from harness.verdict.array_health import DeviceState, Health, JournalState
 from harness.verdict.diagnosis import JournalFacts
+from harness.verdict.journal_truth import RECOVERY_JUMP
 
-# What every era since 4.10 adds to the sequence number after a recovery (r5l_recovery_log).
-_JUMP = 10000
 _EXAMPLES = 5
 _FIRST_OF_TODAYS_FORMAT = "4.12"
 
@@ -189,7 +188,7 @@ def _of_tail(journal: JournalFacts) -> Iterator[Suspicion]:
     end_seq = journal.leftovers.next_seq
     if left.nearest is None or end_seq is None:
         return
-    if left.nearest.seq < end_seq + _JUMP:
+    if left.nearest.seq < end_seq + RECOVERY_JUMP:
         yield Suspicion(
             "sequence-gap", Severity.WARNING,
             f"the log ends with seq {end_seq} expected, but {left.newer} valid meta blocks of this"
