@@ -24,6 +24,7 @@ from harness.campaign.scenarios.campaign import (
 from harness.campaign.scenarios.results import Result, opened_results
 from harness.campaign.scenarios.scenario import GuestKind, Scenario, read_scenarios
 from harness.errors import EXIT_AGREES, EXIT_DIFFERS, EXIT_LOST, BadInput
+from harness.recovery.kernel_versions import parse_version
 from harness.storage.atomic import replacing
 from harness.storage.directories import results_root
 from harness.verdict.verdict import Outcome
@@ -39,6 +40,7 @@ from tools.shape_options import changed_fields, shape_options
 FOLDER = Path(__file__).resolve().parent.parent / "testcases/guest/scenarios"
 CONFORMANCE = Path(__file__).resolve().parent.parent / "docs/conformance.md"
 TEMPLATE = Path(__file__).with_name("scenario_template.py.txt")
+_FIRST_TO_INJECT = (6, 12)  # the oldest of ours whose debug kernel can choose who gets no memory
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -207,7 +209,7 @@ def _chosen(names: Sequence[str], *, every: bool, guest: str | None) -> list[Sce
 
 def _kernel(name: str, accel: str, say: Say) -> Kernel:
     kernel = find_kernel(name, None, (), say=say)
-    injects = base_of(name) is not None
+    injects = base_of(name) is not None and parse_version(kernel.version)[:2] >= _FIRST_TO_INJECT
     return Kernel(name, guest_image(kernel, accel, say=say), era_of(kernel), injects)
 
 
