@@ -13,7 +13,7 @@ from pathlib import Path
 
 from harness.errors import BadInput
 from kvm_images.archive import Package, newest
-from kvm_images.modules import ModuleInfo, ModuleTree, read_modinfo
+from kvm_images.modules import ModuleInfo, ModuleTree, read_modinfo, read_module
 
 DEFAULT = "6.1"
 OWN_BUILD = "own build"  # `Kernel.version` of a kernel that came from no package
@@ -49,6 +49,8 @@ CATALOGUE: Mapping[str, Entry] = {entry.name: entry for entry in (
 )}
 # fmt: on
 
+DEBUG_SUFFIX = "-debug"  # behind a name: what `images build-kernel` makes of that kernel's source
+
 # What makes the kernel of one release: an image package with everything in it, or (since 6.19) an
 # empty one whose dependencies have the image alone and the modules alone. Since 6.18 what the
 # build says of itself (modules.builtin, the configuration) is in a package beside either.
@@ -80,6 +82,18 @@ class Kernel:
     identity: str  # sha256, hex
     suite: str  # "" for an own build
     replaced: tuple[Path, ...] = ()  # module files that stand in for those of the same name
+    memory_mib: int | None = None  # what a guest of it must have; None: as any
+
+
+def debug_name(name: str) -> str:
+    """The name of the debug kernel that is built from the source of a catalogue name."""
+    return name + DEBUG_SUFFIX
+
+
+def base_of(name: str) -> str | None:
+    """The catalogue name that a debug kernel's name was made of; None for any other."""
+    base = name.removesuffix(DEBUG_SUFFIX)
+    return base if base != name and base in CATALOGUE else None
 
 
 def complete(packages: Iterable[Package]) -> list[Candidate]:
@@ -146,6 +160,7 @@ def own_build(image: Path, modules: Path) -> Kernel:
     release = read_bzimage_release(image)
     folder = _release_folder(modules)
     tree = ModuleTree(folder)
+    watched = _KASAN_SYMBOL in read_module(tree.path(tree.names()[0]))
     built_for = tree.info(tree.names()[0]).release
     for what, found in ((f"{folder}: folder", folder.name), (f"{folder}: modules", built_for)):
         if found != release:
@@ -168,6 +183,7 @@ def own_build(image: Path, modules: Path) -> Kernel:
         modules=folder.absolute(),
         identity=digest.hexdigest(),
         suite="",
+        memory_mib=_KASAN_MEMORY_MIB if watched else None,
     )
 
 
@@ -190,6 +206,10 @@ def with_modules(kernel: Kernel, files: Sequence[Path]) -> Kernel:
         digest.update(f"{info.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return replace(kernel, identity=digest.hexdigest(), replaced=tuple(chosen.values()))
 
+
+# Under KASAN every access of a module is a call of such a function, or a check and one.
+_KASAN_SYMBOL = b"__asan_"
+_KASAN_MEMORY_MIB = 512  # freed memory stays in quarantine, and an eighth more is its shadow
 
 _SETUP_BYTES = 0x200 + 0x10000  # the version string's place is 16 bits wide, after 0x200
 _GIVE_BZIMAGE = "give an x86 bzImage, as in --kernel arch/x86/boot/bzImage --modules DIR"

@@ -9,41 +9,39 @@ Every fetched kernel is a folder of its own, complete or not there:
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from harness.errors import BadInput, Unavailable
 from harness.storage.directories import cache_root
 from kvm_images import archive
+from kvm_images.kernel_entry import origin_of, read_kernel
 from kvm_images.kernels import (
     CATALOGUE,
     PACKAGE_PREFIXES,
     Candidate,
     Entry,
     Kernel,
+    base_of,
     choose,
     complete,
-    read_bzimage_release,
 )
 from kvm_images.kernels import own_build as own_build
 from kvm_images.kernels import with_modules as with_modules
 from kvm_images.shelf import (
-    ORIGIN,
-    SCHEMA,
     CorruptEntry,
     Say,
     Shelf,
-    disk_bytes,
     packages_identity,
     read_origin,
 )
 
+_BUILD_IT = "tools/mdjournal images build-kernel --kernel {}"
 _DAY_S = 24 * 3600.0
 _LISTS_MAX_AGE_S = 3600.0  # older lists may name packages that the mirror has dropped
 
@@ -135,13 +133,38 @@ class KernelStore:
         with self._shelf.filling(say=say):
             return self._fetch(name, max_age_s=0, say=say)
 
+    def built(self, name: str, recipe: str) -> Kernel | None:
+        """See the module's ``built``."""
+        target = self._shelf.target(name)
+        try:
+            if target is None or read_origin(target[0]).get("recipe") != recipe:
+                return None
+            return read_kernel(target[0], name)
+        except CorruptEntry:
+            return None
+
+    def keep_built(
+        self, name: str, made: Path, candidate: Candidate, *, built: Kernel, recipe: str, say: Say
+    ) -> Kernel:
+        """See the module's ``keep_built``."""
+        with self._shelf.filling(say=say):
+            now = datetime.fromtimestamp(self._clock(), UTC)
+            origin = origin_of(candidate, made, built.identity, now)
+            origin |= {"recipe": recipe, "memory_mib": built.memory_mib}
+            entry = self._shelf.root / f"{candidate.version}-{built.identity[:12]}"
+            self._shelf.put(made, origin, entry.name)
+            self._shelf.point(name, entry, now_s=self._clock())
+        kernel = read_kernel(entry, name)
+        say(f"kernel {name} is {kernel.version} ({kernel.release})")
+        return kernel
+
     def fetched(self) -> list[Fetched]:
         """See the module's ``fetched``."""
         found = []
         for entry in self._shelf.entries():
             with contextlib.suppress(CorruptEntry):
                 origin = read_origin(entry)
-                kernel = _read_kernel(entry, str(origin.get("version")))
+                kernel = read_kernel(entry, str(origin.get("version")))
                 found.append(
                     Fetched(
                         kernel,
@@ -172,17 +195,19 @@ class KernelStore:
                 entry, checked_at_s = target
                 age_s = self._clock() - checked_at_s
                 fresh = not CATALOGUE[name].moving or 0 <= age_s < _DAY_S
+        elif base_of(name):
+            entry = target[0] if (target := self._shelf.target(name)) else None
         else:
             entry = next(iter(self._named(name)), None)
         if entry is None or not entry.exists():
             return None, False
         try:
-            return _read_kernel(entry, name), fresh
+            return read_kernel(entry, name), fresh
         except CorruptEntry as error:
             if name not in CATALOGUE:
                 raise Unavailable(
                     f"kernel {name}: damaged in the cache: {error} ({entry})\n"
-                    f"next: tools/mdjournal kernels remove {name}, then fetch by catalogue name"
+                    f"next: tools/mdjournal kernels remove {name}, then {_make_again(name)}"
                 ) from error
             say(f"kernel {name}: damaged in the cache ({error}), fetching it again")
             return None, False
@@ -193,22 +218,22 @@ class KernelStore:
         identity = packages_identity(candidate.packages)
         entry = self._shelf.root / f"{candidate.version}-{identity[:12]}"
         try:
-            kernel = _read_kernel(entry, name)
+            kernel = read_kernel(entry, name)
         except CorruptEntry:
             with self._shelf.scratch() as place:
                 made = place / "made"
                 made.mkdir()
                 self._source.unpack(candidate, made, say=say)
                 now = datetime.fromtimestamp(self._clock(), UTC)
-                self._shelf.put(made, _origin(candidate, made, identity, now), entry.name)
-            kernel = _read_kernel(entry, name)
+                self._shelf.put(made, origin_of(candidate, made, identity, now), entry.name)
+            kernel = read_kernel(entry, name)
         self._shelf.point(name, entry, now_s=self._clock())
         say(f"kernel {name} is {kernel.version} ({kernel.release})")
         return kernel
 
     def _named(self, name: str) -> list[Path]:
         """The entries that ``name`` means, newest first: catalogue name, version or release."""
-        if name in CATALOGUE:
+        if name in CATALOGUE or base_of(name):
             target = self._shelf.target(name)
             return [target[0]] if target and target[0].exists() else []
         found = []
@@ -226,6 +251,8 @@ class KernelStore:
         return ", ".join(each.kernel.version for each in self.fetched()) or "none"
 
     def _unknown(self, name: str) -> BadInput:
+        if base := base_of(name):
+            return BadInput(f"kernel {name}: not built yet\nnext: {_BUILD_IT.format(base)}")
         return BadInput(
             f"no kernel {name!r}: known are {', '.join(CATALOGUE)}; "
             f"in the cache: {self._fetched_names()}\n"
@@ -257,6 +284,21 @@ def fetched() -> list[Fetched]:
     return _store().fetched()
 
 
+def built(name: str, recipe: str) -> Kernel | None:
+    """The intact kernel that was built under this name by this recipe; None without one."""
+    return _store().built(name, recipe)
+
+
+def keep_built(
+    name: str, made: Path, candidate: Candidate, *, built: Kernel, recipe: str, say: Say
+) -> Kernel:
+    """Take a kernel that was built into the cache, under a name.
+
+    ``made`` is a folder on the cache's file system, with files as a package has them; it is moved.
+    """
+    return _store().keep_built(name, made, candidate, built=built, recipe=recipe, say=say)
+
+
 def remove(name: str) -> list[str]:
     """Remove what a catalogue name, version or release means; returns the entries' names.
 
@@ -269,89 +311,10 @@ def _store() -> KernelStore:
     return KernelStore(cache_root() / "kernels", source=ArchiveSource())
 
 
+def _make_again(name: str) -> str:
+    """What brings a kernel back that no catalogue name stands for."""
+    return _BUILD_IT.format(base) if (base := base_of(name)) else "fetch by catalogue name"
+
+
 def _silent(_: str) -> None:
     pass
-
-
-def _origin(candidate: Candidate, made: Path, identity: str, now: datetime) -> dict[str, Any]:
-    """What is remembered of a fetched kernel: where it is from, and what it must still be."""
-    release = candidate.release
-    images = (
-        f"boot/vmlinuz-{release}",
-        f"usr/lib/modules/{release}/vmlinuz",
-        f"lib/modules/{release}/vmlinuz",
-    )
-    image = next((path for path in images if (made / path).is_file()), None)
-    folders = (f"lib/modules/{release}", f"usr/lib/modules/{release}")
-    modules = next((path for path in folders if (made / path / "kernel").is_dir()), None)
-    if image is None or modules is None:
-        missing = "image" if image is None else "module folder"
-        names = ", ".join(package.name for package in candidate.packages)
-        raise Unavailable(
-            f"kernel {candidate.version}: no {missing} of {release} in {names}\n"
-            f"next: use another of {', '.join(CATALOGUE)}"
-        )
-    found = read_bzimage_release(made / image)
-    if found != release:
-        raise Unavailable(f"kernel {candidate.version}: its image says {found}, wanted {release}")
-    status = (made / image).stat()
-    return {
-        "schema": SCHEMA,
-        "version": candidate.version,
-        "release": release,
-        "suite": candidate.suite,
-        "identity": identity,
-        "packages": [
-            {"name": each.name, "version": each.version, "sha256": each.sha256}
-            for each in candidate.packages
-        ],
-        "image": {
-            "path": image,
-            "size_bytes": status.st_size,
-            "mtime_ns": status.st_mtime_ns,
-            "sha256": _sha256(made / image),
-        },
-        "modules": modules,
-        "disk_bytes": disk_bytes(made),
-        "fetched_at": now.isoformat(timespec="seconds"),
-    }
-
-
-def _read_kernel(entry: Path, name: str) -> Kernel:
-    """The kernel of an entry, after a look at its files. Raises ``CorruptEntry``."""
-    origin = read_origin(entry)
-    try:
-        kernel = Kernel(
-            name=name,
-            release=origin["release"],
-            version=origin["version"],
-            image=entry / origin["image"]["path"],
-            modules=entry / origin["modules"],
-            identity=origin["identity"],
-            suite=origin["suite"],
-        )
-        recorded = origin["image"]
-        wanted = recorded["size_bytes"], recorded["mtime_ns"], recorded["sha256"]
-    except (KeyError, TypeError) as error:
-        raise CorruptEntry(f"{ORIGIN} lacks a field: {error}") from error
-    _require_intact(kernel.image, *wanted)
-    if not (kernel.modules / "kernel").is_dir():
-        raise CorruptEntry(f"no modules in {origin['modules']}")
-    return kernel
-
-
-def _require_intact(image: Path, size_bytes: int, mtime_ns: int, sha256: str) -> None:
-    try:
-        status = image.stat()
-    except OSError as error:
-        raise CorruptEntry(f"{image.name} is missing") from error
-    if status.st_size != size_bytes:
-        raise CorruptEntry(f"{image.name} has {status.st_size} bytes, wanted {size_bytes}")
-    # Hashing costs up to 0.1 s, so only a file that was written since, or copied, is read.
-    if status.st_mtime_ns != mtime_ns and _sha256(image) != sha256:
-        raise CorruptEntry(f"{image.name} has other bytes than were fetched")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

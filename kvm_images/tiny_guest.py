@@ -11,7 +11,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import Unavailable
+from harness.errors import BadInput, Unavailable
 from harness.processes import temporary_folder
 from harness.storage.atomic import replacing
 from harness.storage.directories import cache_root
@@ -30,6 +30,9 @@ GUEST = Path(__file__).resolve().parent / "guest"
 EARLY_MODULES = ("virtio_pci", "virtio_console", "crc32c_generic", "crc32c_intel", "raid456")
 # Loaded by the agent when the disks are to be seen.
 LATE_MODULES = ("virtio_blk", "virtio_scsi", "sd_mod", "nvme", "loop")
+
+# Built in, these would take a saved guest's placeholders for its disks.
+_NEVER_BUILT_IN = ("virtio_blk", "virtio_scsi")
 
 _INTERPRETER = "usr/bin/python3.11"
 _PROGRAMS = (_INTERPRETER, "sbin/mdadm")
@@ -64,6 +67,7 @@ def build(kernel: Kernel, userland: Userland) -> TinyGuest:
     """Return the initramfs for *kernel*, from the cache or built now.
 
     Raises:
+        BadInput: a disk driver is part of the kernel's image.
         Unavailable: a package lacks what the guest needs, or its interpreter does not run here.
     """
     key = _key(kernel, userland)
@@ -135,6 +139,7 @@ def _entries(kernel: Kernel, userland: Userland) -> dict[str, cpio.Entry]:
 
 def _modules(kernel: Kernel) -> dict[str, cpio.Entry]:
     tree = ModuleTree(kernel.modules, replaced=kernel.replaced)
+    _require_late_drivers(kernel, tree)
     early = tree.closure(name for name in EARLY_MODULES if name in tree)
     every = tree.closure(name for name in (*EARLY_MODULES, *LATE_MODULES) if name in tree)
     late = [(name, load) for name, load in every if name not in dict(early)]
@@ -143,6 +148,14 @@ def _modules(kernel: Kernel) -> dict[str, cpio.Entry]:
         lines = "".join(f"{name}.ko\n" for name, _ in chosen)
         entries[f"modules/{stage}"] = cpio.file_entry(lines.encode())
     return entries
+
+
+def _require_late_drivers(kernel: Kernel, tree: ModuleTree) -> None:
+    if found := [name for name in _NEVER_BUILT_IN if name in tree.built_in()]:
+        raise BadInput(
+            f"{kernel.image}: {', '.join(found)} is part of it; a guest is saved before it may see"
+            " its disks\nnext: build it as a module, or not at all"
+        )
 
 
 def _standard_library(root: Path) -> dict[str, cpio.Entry]:

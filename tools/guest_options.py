@@ -16,7 +16,7 @@ from harness.recovery.era import Era
 from harness.recovery.kernel_versions import era_to_run
 from harness.storage.directories import cache_root
 from harness.vm.accelerator import choose_accelerator
-from harness.vm.machine import MachineConfig
+from harness.vm.machine import MEMORY_MIB, MachineConfig
 from kvm_images import debian_root, full_guest, kernels, store, tiny_guest
 from kvm_images.kernels import Kernel
 from kvm_images.tiny_guest import TinyGuest
@@ -75,6 +75,7 @@ def _version_of(kernel: Kernel) -> str:
 def guest_image(kernel: Kernel, accelerator: str, *, say: Say) -> GuestImage:
     """Return the tiny guest for a kernel, built if need be, and how it is to be run."""
     guest = tiny_guest.build(kernel, userland(say=say))
+    memory_mib = kernel.memory_mib or MEMORY_MIB
     return GuestImage(
         kernel_image=kernel.image,
         kernel_version=_version_of(kernel),
@@ -82,6 +83,7 @@ def guest_image(kernel: Kernel, accelerator: str, *, say: Say) -> GuestImage:
         identity=_identity(kernel, guest.identity),
         accelerator=_accelerator(kernel, guest, accelerator, say=say),
         saved_guests=cache_root() / "saved-guests",
+        memory_mib=memory_mib,
     )
 
 
@@ -120,6 +122,7 @@ def _accelerator(kernel: Kernel, guest: TinyGuest, asked: str, *, say: Say) -> s
     if asked != "auto":
         return asked
     probe = MachineConfig(
-        kernel_image=kernel.image, initramfs=guest.path, accelerator="kvm", disks=()
-    )
+        kernel_image=kernel.image, initramfs=guest.path, accelerator="kvm", disks=(),
+        memory_mib=kernel.memory_mib or MEMORY_MIB,
+    )  # fmt: skip
     return choose_accelerator(probe, cache=cache_root() / "accelerator.json", say=say)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from kvm_images import store
-from kvm_images.kernels import CATALOGUE
+from kvm_images.kernels import CATALOGUE, base_of
 
 
 @click.group()
@@ -24,11 +24,11 @@ def list_kernels(*, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"schema": 1, "kernels": rows}, indent=1))
         return
-    click.echo(f"{'NAME':<8} {'FETCHED':<22} {'SIZE':>8}  STANDS FOR")
+    click.echo(f"{'NAME':<12} {'FETCHED':<26} {'SIZE':>8}  STANDS FOR")
     for row in rows:
         size = f"{row['size_bytes'] / 2**20:.0f} MiB" if row["size_bytes"] else "-"
         click.echo(
-            f"{row['name'] or '-':<8} {row['version'] or '-':<22} {size:>8}  {row['sentence']}"
+            f"{row['name'] or '-':<12} {row['version'] or '-':<26} {size:>8}  {row['sentence']}"
         )
 
 
@@ -55,6 +55,11 @@ def _rows() -> list[dict[str, Any]]:
     rows = [
         _row(name, entry.sentence, list(entry.suites), by_name.get(name))
         for name, entry in CATALOGUE.items()
+    ]
+    rows += [
+        _row(name, f"debug kernel built from the source of {base}", [], by_name[name])
+        for name in sorted(by_name)
+        if (base := base_of(name))
     ]
     unnamed = [each for each in fetched if not each.names]
     return rows + [_row(None, "fetched earlier; use its version", [], each) for each in unnamed]

@@ -31,6 +31,20 @@ def progress(subcommand: str) -> Iterator[Say]:
         yield lambda line: status.update(f"[bold]mdjournal {subcommand}[/bold]: {line}")
 
 
+def seldom(say: Say) -> Say:
+    """Return what passes lines on as often as they can be read, and drops the rest."""
+    pause_s = _ON_TERMINAL_S if sys.stderr.isatty() else _ELSEWHERE_S
+    due = time.monotonic() + pause_s
+
+    def tell(line: str) -> None:
+        nonlocal due
+        if (now := time.monotonic()) >= due:
+            due = now + pause_s
+            say(line)
+
+    return tell
+
+
 @contextlib.contextmanager
 def watched(subcommand: str) -> Iterator[Watch]:
     """Give a function that is told of work on images as it goes, and shows some of it.

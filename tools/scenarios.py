@@ -24,11 +24,13 @@ from harness.campaign.scenarios.campaign import (
 from harness.campaign.scenarios.results import Result, opened_results
 from harness.campaign.scenarios.scenario import GuestKind, Scenario, read_scenarios
 from harness.errors import EXIT_AGREES, EXIT_DIFFERS, EXIT_LOST, BadInput
+from harness.recovery.kernel_versions import parse_version
 from harness.storage.atomic import replacing
 from harness.storage.directories import results_root
 from harness.verdict.verdict import Outcome
 from kvm_images import debian_root
 from kvm_images import store as kernel_store
+from kvm_images.kernels import base_of
 from tools.conformance_page import page_of
 from tools.guest_options import era_of, find_kernel, full_guest_image, guest_image
 from tools.lab_host import lab_kernel
@@ -40,6 +42,7 @@ from tools.shape_options import changed_fields, shape_options
 FOLDER = Path(__file__).resolve().parent.parent / "testcases/guest/scenarios"
 CONFORMANCE = Path(__file__).resolve().parent.parent / "docs/conformance.md"
 TEMPLATE = Path(__file__).with_name("scenario_template.py.txt")
+_FIRST_TO_INJECT = (6, 12)  # the oldest of ours whose debug kernel can choose who gets no memory
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -174,7 +177,11 @@ def run_scenarios(
             grid = [lab_kernel(host, identity, disks, smallest_bytes=smallest, say=say)]
             guests = 1  # stories call their array md0, each of them
         jobs = jobs_of(chosen, grid, repeats=repeats, seed=seed, guest=kind)
+        if not jobs:
+            raise BadInput(f"nothing to run: {', '.join(_lacking(chosen, grid))}")
         with alone_in(root), opened_results(root / "results.sqlite") as store:
+            for lacking in _lacking(chosen, grid):
+                say(lacking)
             run = store.begin(run_key(jobs))
             results = []
             for result in run_jobs(jobs, store, run, root, guests=guests, say=say):
@@ -240,7 +247,17 @@ def _kernel(name: str, kinds: Collection[GuestKind], accel: str, mdadm: str, say
         images[GuestKind.TINY] = guest_image(kernel, accel, say=say)
     if GuestKind.FULL in kinds:
         images[GuestKind.FULL] = full_guest_image(kernel, accel, mdadm, say=say)
-    return Kernel(name, images, era_of(kernel))
+    injects = base_of(name) is not None and parse_version(kernel.version)[:2] >= _FIRST_TO_INJECT
+    return Kernel(name, images, era_of(kernel), injects)
+
+
+def _lacking(chosen: Sequence[Scenario], grid: Sequence[Kernel]) -> list[str]:
+    """Say what is not run, and why; the grid shows a dash for it."""
+    needing = sum(scenario.injects for scenario in chosen)
+    plain = [kernel.name for kernel in grid if not kernel.injects]
+    if not needing or not plain:
+        return []
+    return [f"{needing} need a debug kernel and are not run on {', '.join(plain)}"]
 
 
 def _line_of(result: Result, number: int, count: int) -> str:

@@ -37,7 +37,11 @@ from harness.verdict.rewritten_log import judge_rewritten_journal
 from harness.verdict.traced_log import TracedArray, TracedLog
 from harness.verdict.verdict import Finding, Judgement, Verdict, verdict_of
 
-_COMPLAINT = re.compile(r"BUG:|WARNING:|Oops|kernel BUG|INFO: task .* blocked|general protection")
+# The second line: what only a kernel says that was built to watch itself. SLUB names the cache.
+_COMPLAINT = re.compile(
+    r"BUG:|WARNING:|Oops|kernel BUG|INFO: task .* blocked|general protection"
+    r"|UBSAN:|INFO: trying to register non-static key|BUG \S+ \("
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from harness.md.array import Nodes
 from harness.md.shape import JOURNAL_NAME, Shape
 from harness.storage.disk_server import MARKS_EXPORT, DiskServer, ServedDisk, serving
 from harness.vm.guest import Guest
-from harness.vm.machine import GuestDisk, MachineConfig
+from harness.vm.machine import MEMORY_MIB, GuestDisk, MachineConfig
 from harness.vm.saved import restored_guest
 
 DISKS_DEADLINE_S = 30.0  # drivers look for disks in the background
@@ -35,6 +35,7 @@ class GuestImage:
     identity: str  # hash of both and of everything in them
     accelerator: str
     saved_guests: Path
+    memory_mib: int = MEMORY_MIB
     # Of a full guest alone: the root that it boots, and what writes its initramfs with more files.
     root: Path | None = None
     add_files: Callable[[Mapping[str, tuple[bytes, int]], Path], None] | None = None
@@ -116,6 +117,7 @@ def session(
             initramfs=image.initramfs,
             accelerator=image.accelerator,
             disks=guest_disks(shape, disks, server.socket),
+            memory_mib=image.memory_mib,
         )
         with restored_guest(
             config, identity=image.identity, folder=image.saved_guests, console=console, say=say

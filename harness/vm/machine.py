@@ -10,6 +10,7 @@ from harness.crash.disk_kinds import Bus
 
 AGENT_PORT = "mdjournal.agent"
 QEMU = "qemu-system-x86_64"
+MEMORY_MIB = 160
 ROOT_SERIAL = "mdjournal-root"  # kvm_images/full/init looks for it
 
 
@@ -35,7 +36,7 @@ class MachineConfig:
     initramfs: Path
     accelerator: str  # "kvm" or "tcg"
     disks: tuple[GuestDisk, ...]
-    memory_mib: int = 160
+    memory_mib: int = MEMORY_MIB
     root_image: Path | None = None  # of a full guest, which has a network of its own as well
 
     def shape_key(self) -> str:

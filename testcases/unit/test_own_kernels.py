@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import BadInput
+from kvm_images import tiny_guest
 from kvm_images.kernels import own_build, with_modules
 from testcases.unit.test_kernel_modules import module, tree_of
 from testcases.unit.test_kernel_store import SUFFIX, bzimage
@@ -119,3 +120,13 @@ def test_a_module_that_is_built_in_cannot_be_replaced(
     own.write_bytes(module("md_mod", release="7.2.0-mine"))
     with pytest.raises(BadInput, match=r"md_mod is part of the image of 7.2.0-mine"):
         with_modules(own_build(image, folder), [own])
+
+
+def test_a_disk_driver_that_is_built_in_is_refused_before_a_guest_is_made(
+    build: tuple[Path, Path],
+) -> None:
+    image, folder = build
+    (folder / "modules.builtin").write_text("kernel/drivers/block/virtio_blk.ko\n")
+    kernel = own_build(image, folder)
+    with pytest.raises(BadInput, match=r"virtio_blk is part of it; .*\nnext: build it as a module"):
+        tiny_guest._modules(kernel)

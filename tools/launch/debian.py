@@ -17,6 +17,13 @@ _PROGRAMS = {
     "qemu-system-x86": "qemu-system-x86_64",
     "nbdkit": "nbdkit",
     "shellcheck": "shellcheck",
+    "bc": "bc",
+    "binutils": "ld",
+    "bison": "bison",
+    "flex": "flex",
+    "gcc": "gcc",
+    "make": "make",
+    "xz-utils": "xz",
     "mmdebstrap": "mmdebstrap",
     "genext2fs": "genext2fs",
 }
@@ -30,6 +37,8 @@ _FILES = {
         "usr/lib/python3/dist-packages/nbd.py",
         "usr/lib*/python3*/site-packages/nbd.py",
     ),
+    "libc6-dev": ("usr/include/stdio.h",),
+    "libelf-dev": ("usr/include/gelf.h",),
 }
 _GUEST = ("qemu-system-x86", "nbdkit", "nbdkit-plugin-python")
 _GUEST_COMMANDS = (
@@ -39,9 +48,13 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(_GUEST_COMMANDS, _GUEST),
     "test": (*_GUEST, "shellcheck", "python3-libnbd"),
     "full guest": ("mmdebstrap", "genext2fs"),
-}
-"""What each subcommand needs; one that is not listed needs nothing. A full guest's root needs its
-own, once, when it is made."""
+    "images build-kernel": (
+        "bc", "binutils", "bison", "flex", "gcc", "libc6-dev", "libelf-dev", "make", "xz-utils",
+    ),
+}  # fmt: skip
+"""What each subcommand needs; one that is not listed needs nothing. A subcommand of a group that
+has needs of its own is listed by both words. A full guest's root needs its own, once, when it is
+made."""
 
 _BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 

@@ -15,6 +15,7 @@ from harness.errors import EXIT_INTERRUPTED, EXIT_MISUSE, HarnessError
 from harness.storage.directories import cache_root
 from tools.launch.environment import ensure_environment, python_of, variables_for
 
+_OF_THEIR_OWN = ("images build-kernel",)  # need what the rest of their group does not
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _CACHE_IS_UNFIT = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
@@ -57,7 +58,9 @@ def needed_by(arguments: list[str]) -> str | None:
         arguments = arguments[: arguments.index("--")]
     if "--help" in arguments:
         return None
-    return next((word for word in arguments if not word.startswith("-")), None)
+    words = [word for word in arguments if not word.startswith("-")]
+    pair = " ".join(words[:2])
+    return pair if pair in _OF_THEIR_OWN else next(iter(words), None)
 
 
 def _require_packages(arguments: list[str]) -> None:

@@ -225,6 +225,7 @@ def bank_guest(image: GuestImage, shape: Shape, *, say: Say) -> Iterator[BankGue
             config = MachineConfig(
                 kernel_image=image.kernel_image, initramfs=image.initramfs,
                 accelerator=image.accelerator, disks=guest_disks(shape, disks, server.socket),
+                memory_mib=image.memory_mib,
             )  # fmt: skip
             with restored_guest(
                 config, identity=image.identity, folder=image.saved_guests,

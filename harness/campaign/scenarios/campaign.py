@@ -34,6 +34,7 @@ class Kernel:
     name: str  # as it was asked for
     images: Mapping[GuestKind, GuestImage]  # of the kinds that are needed
     era: Era
+    injects: bool = False  # it can fail its own allocations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,6 +220,7 @@ def jobs_of(
     """Return all that is to be done; the seed of a repeat is its number more.
 
     Each runs in the *guest* that is given, or in the one that it needs.
+    A scenario that needs a kernel to fail allocations is no job of one that cannot.
     """
     return [
         Job(
@@ -228,6 +230,7 @@ def jobs_of(
         for repeat in range(1, repeats + 1)
         for scenario in scenarios
         for kernel in kernels
+        if kernel.injects or not scenario.injects
     ]  # fmt: skip
 
 

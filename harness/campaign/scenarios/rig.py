@@ -28,7 +28,7 @@ from harness.md.shape import JOURNAL_NAME, Shape
 from harness.storage.disk_server import MARKS_EXPORT, DiskServer, serving
 from harness.storage.images import create_image, write_content
 from harness.vm.guest import Guest
-from harness.vm.machine import MachineConfig
+from harness.vm.machine import MEMORY_MIB, MachineConfig
 from harness.vm.saved import restored_guest
 
 Contents = dict[str, DiskContent]
@@ -162,7 +162,7 @@ class Rig:
         disks = [served_disk(place.shape, name, path) for name, path in self._images.items()]
         config = MachineConfig(
             kernel_image=place.image.kernel_image, initramfs=place.image.initramfs,
-            accelerator=place.image.accelerator, memory_mib=place.memory_mib,
+            accelerator=place.image.accelerator, memory_mib=self._memory_mib,
             disks=guest_disks(place.shape, disks, self._server.socket),
         )  # fmt: skip
         guest = self._guest_stack.enter_context(
@@ -177,6 +177,11 @@ class Rig:
         members = tuple(self.nodes[name] for name in place.shape.member_names)
         nodes = Nodes(members, self.nodes.get(JOURNAL_NAME))
         self.session = Session(guest, self._server, nodes, self.nodes[MARKS_EXPORT])
+
+    @property
+    def _memory_mib(self) -> int:
+        """What the story needs beyond the ordinary, on top of what the kernel needs."""
+        return self._place.image.memory_mib + self._place.memory_mib - MEMORY_MIB
 
     def _note_kernel_log(self) -> None:
         self.kernel_log += self.guest.kernel_log()

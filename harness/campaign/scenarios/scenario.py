@@ -62,6 +62,7 @@ class Scenario:
     guest: GuestKind = GuestKind.TINY
     oracles: Sequence[Oracle] = EVERY_ORACLE
     memory_mib: int = 160  # of the guest: many stripes in md's cache take more
+    injects: bool = False  # needs a kernel that can fail its own allocations: a debug kernel
     quick: bool = False  # among those that `mdjournal test` runs
     why: str = ""  # a note for who reads the list: what it is about, why an oracle is left out
 

@@ -23,6 +23,11 @@ from harness.campaign.scenarios.disturbing import (
     Unplug,
     UseMemory,
 )
+from harness.campaign.scenarios.failing_allocations import (
+    Allocator,
+    EndAllocationFailures,
+    InjectAllocationFailures,
+)
 from harness.campaign.scenarios.filing import (
     CutPowerUnderFiles,
     DuringFiles,
@@ -68,7 +73,15 @@ from harness.campaign.scenarios.promising import (
     Untouched,
 )
 from harness.campaign.scenarios.scenario import SMALL, WRITE_BACK, GuestKind, Oracle, Scenario, Verb
-from harness.campaign.scenarios.writing import During, FillCache, Flush, ReadBack, Write
+from harness.campaign.scenarios.writing import (
+    During,
+    DuringFlushes,
+    FillCache,
+    Flush,
+    Fsync,
+    ReadBack,
+    Write,
+)
 from harness.crash.bursts import Extent
 from harness.crash.disk_kinds import Bus, Discard
 from harness.crash.states import Loss
@@ -79,15 +92,17 @@ from harness.recovery.layout import Level
 from harness.storage.faults import FaultKind
 
 __all__ = [
-    "SMALL", "WRITE_BACK", "Add", "Assemble", "Bus", "Cache", "Check", "Clear", "Configure",
-    "Create", "CutPower", "CutPowerUnderFiles", "CutPowerWithout", "DamageParity", "Discard",
-    "During", "DuringFiles", "Exits", "Expect", "ExpectLog", "ExpectLoss", "ExpectMounted",
-    "ExpectNoArray", "ExpectNoWrites", "ExpectOfDisk", "ExpectOnMembers", "ExpectSoon",
-    "ExpectStatus", "ExpectUnflushedLoss", "Extent", "Fail", "FaultKind", "FillCache", "Flush",
-    "Fsck", "GiveMemoryBack", "GuestKind", "Heal", "HotRemove", "Incremental", "Inject",
+    "SMALL", "WRITE_BACK", "Add", "Allocator", "Assemble", "Bus", "Cache", "Check", "Clear",
+    "Configure", "Create", "CutPower", "CutPowerUnderFiles", "CutPowerWithout", "DamageParity",
+    "Discard", "During", "DuringFiles", "DuringFlushes", "EndAllocationFailures", "Exits",
+    "Expect", "ExpectLog", "ExpectLoss", "ExpectMounted", "ExpectNoArray", "ExpectNoWrites",
+    "ExpectOfDisk", "ExpectOnMembers", "ExpectSoon", "ExpectStatus", "ExpectUnflushedLoss",
+    "Extent", "Fail", "FaultKind", "FillCache", "Flush", "Fsck", "Fsync", "GiveMemoryBack",
+    "GuestKind", "Heal", "HotRemove", "Incremental", "Inject", "InjectAllocationFailures",
     "JournalMode", "Level", "Loss", "MakeFilesystem", "Mdadm", "Mount", "MountAtBoot", "Oracle",
-    "PlugIn", "Present", "Promised", "ReadBack", "ReadFiles", "Reboot", "Remove", "Scenario", "Set",
-    "SetOfDisk", "SetParameter", "Shape", "ShutDown", "Starts", "Stop", "StopUdevAssembling",
-    "Switch", "Unmount", "Unplug", "UnplugAll", "Untouched", "UseMemory", "Verb", "WaitForArray",
-    "WaitForLastResort", "WaitUntilIdle", "Write", "WriteFiles", "WriteKind",
+    "PlugIn", "Present", "Promised", "ReadBack", "ReadFiles", "Reboot", "Remove", "Scenario",
+    "Set", "SetOfDisk", "SetParameter", "Shape", "ShutDown", "Starts", "Stop",
+    "StopUdevAssembling", "Switch", "Unmount", "Unplug", "UnplugAll", "Untouched", "UseMemory",
+    "Verb", "WaitForArray", "WaitForLastResort", "WaitUntilIdle", "Write", "WriteFiles",
+    "WriteKind",
 ]  # fmt: skip

@@ -10,8 +10,10 @@ from harness.campaign.scenarios.scenario import Verb
 from harness.campaign.scenarios.stage import Data, Stage
 from harness.crash.bursts import Bursts, Extent, drawn_bursts
 from harness.crash.workload import FlushStep, WriteKind, WriteStep
+from harness.md import array as md
 
 _LOAD_BURSTS = 4000  # more than any step beside it leaves time for
+_UNDER_WAY_S = 5  # until a thread has begun to flush
 _LOG_PAGES_OF_BLOCK = 2  # a block on its own, not yet with parity: its meta block and itself
 
 
@@ -79,6 +81,20 @@ class Flush(Verb):
 
 
 @dataclass(frozen=True, slots=True)
+class Fsync(Verb):
+    """Flush the array and count nothing as acknowledged: fit beside writes that go on meanwhile."""
+
+    words: ClassVar[str] = "fsync"
+
+    def do(self, stage: Stage) -> None:
+        """Flush."""
+        # busybox has no fsync of its own; a dd that copies nothing does one.
+        dd = ["/bin/busybox", "dd", "if=/dev/null", f"of={md.ARRAY}", "conv=notrunc,fsync"]
+        result = stage.run(dd)
+        stage.require(result.status == 0, "fsync succeeds", *result.output.splitlines())
+
+
+@dataclass(frozen=True, slots=True)
 class ReadBack(Verb):
     """Read all that was written, and what lies in the same stripes, through md."""
 
@@ -117,11 +133,42 @@ class During(Verb):
         stage.require(written > 0, f"{written} bursts were written meanwhile")
 
 
+@dataclass(frozen=True, slots=True)
+class DuringFlushes(Verb):
+    """Have flushes under way, all at once, while other steps are done; nothing else is written."""
+
+    words: ClassVar[str] = "during flushes"
+
+    steps: tuple[Verb, ...]
+    at_once: int = 6
+
+    def do(self, stage: Stage) -> None:
+        """Begin them, let them come as far as they do, and wait for them at the end."""
+        for _ in range(self.at_once):
+            stage.begin_load([FlushStep()])
+        stage.run(["/bin/busybox", "sleep", str(_UNDER_WAY_S)])
+        for step in self.steps:
+            step.do(stage)
+        for _ in range(self.at_once):
+            stage.end_load()
+
+
 def words_of(step: Verb) -> str:
     """Return what a step is called, with what is done during it."""
-    if isinstance(step, During):
+    if isinstance(step, During | DuringFlushes):
         return f"{step.words} ({', '.join(map(words_of, step.steps))})"
     return step.words
 
 
-__all__ = ["During", "Extent", "FillCache", "Flush", "ReadBack", "Write", "WriteKind", "WriteStep"]
+__all__ = [
+    "During",
+    "DuringFlushes",
+    "Extent",
+    "FillCache",
+    "Flush",
+    "Fsync",
+    "ReadBack",
+    "Write",
+    "WriteKind",
+    "WriteStep",
+]

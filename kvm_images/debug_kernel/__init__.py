@@ -1,0 +1,1 @@
+"""Debug kernels: built from Debian's kernel source, to watch themselves while md runs."""
