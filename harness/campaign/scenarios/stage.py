@@ -64,6 +64,11 @@ class Stage:
         """The number of the last write so far."""
         return self._last
 
+    @property
+    def is_loaded(self) -> bool:
+        """Whether writes go on beside the step that is being done."""
+        return bool(self._under_load)
+
     @contextlib.contextmanager
     def timed(self) -> Iterator[None]:
         """Note how long a step takes."""

@@ -76,8 +76,11 @@ class Flush(Verb):
     words: ClassVar[str] = "flush"
 
     def do(self, stage: Stage) -> None:
-        """Flush."""
-        stage.write([FlushStep()])
+        """Flush; beside writes that go on nobody can tell what it covers, so nothing is promised."""
+        if stage.is_loaded:
+            Fsync().do(stage)
+        else:
+            stage.write([FlushStep()])
 
 
 @dataclass(frozen=True, slots=True)
