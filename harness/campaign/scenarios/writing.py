@@ -76,7 +76,7 @@ class Flush(Verb):
     words: ClassVar[str] = "flush"
 
     def do(self, stage: Stage) -> None:
-        """Flush; beside writes that go on nobody can tell what it covers, so nothing is promised."""
+        """Flush. Beside writes that go on nobody can tell what it covers: nothing is promised."""
         if stage.is_loaded:
             Fsync().do(stage)
         else:
