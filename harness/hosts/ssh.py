@@ -170,13 +170,16 @@ def _as_typed(address: str) -> str:
     return f"-p {port} {host}" if port else host
 
 
-def connect_to_guest(port: int, *, own: KeyPair, guest: KeyPair, deadline_s: float) -> SshHost:
+def connect_to_guest(
+    port: int, *, own: KeyPair, guest: KeyPair, deadline_s: float, alive: Callable[[], bool]
+) -> SshHost:
     """Connect as root to a guest's sshd, as soon as it listens on this port of this machine.
 
     Only the key that the guest was given is taken for the guest's; nothing of the user's own
     configuration and keys is used.
 
     Raises:
+        GuestVanished: it is not *alive* any more.
         HarnessError: there was no connection before the deadline; says why.
     """
     deadline = time.monotonic() + deadline_s
@@ -193,6 +196,8 @@ def connect_to_guest(port: int, *, own: KeyPair, guest: KeyPair, deadline_s: flo
             connection.open()
         except (OSError, EOFError, paramiko.SSHException) as error:
             connection.close()
+            if not alive():
+                raise GuestVanished("guest: QEMU ended before its sshd answered") from error
             if time.monotonic() > deadline:
                 raise HarnessError(f"guest: no SSH on port {port}: {error}") from error
             time.sleep(_RETRY_S)

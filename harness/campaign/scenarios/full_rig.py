@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,6 +57,7 @@ class FullRig(Rig):
         self._own_key, self._guest_key = new_key(), new_key()
         self._ssh: SshHost
         self._port: int
+        self._is_alive: Callable[[], bool]
         self._disks: tuple[GuestDisk, ...] = ()
         self.uuid = array_uuid(place.seed)
         self.array_since = 0  # the first event that may tell of the array's next coming up
@@ -205,12 +206,14 @@ class FullRig(Rig):
     def connect(self) -> SshHost:
         """Return a further connection to its sshd; who asks for it closes it. From any thread."""
         return connect_to_guest(
-            self._port, own=self._own_key, guest=self._guest_key, deadline_s=BOOT_DEADLINE_S
-        )
+            self._port, own=self._own_key, guest=self._guest_key, deadline_s=BOOT_DEADLINE_S,
+            alive=self._is_alive,
+        )  # fmt: skip
 
     def _meet(self, guest: Guest) -> None:
         """Connect to its sshd, and listen to udev."""
         self._port = guest.forwarded_port()
+        self._is_alive = lambda: not guest.ends_within(0)
         self._ssh = self.connect()
         self._guest_stack.callback(self._part, self._ssh)
         self.events, self.array_since = DeviceEvents(), 0
