@@ -28,8 +28,8 @@ SUITE_OF_MDADM = {"4.2": "bookworm", "4.4": "trixie", "4.6": "sid"}
 DEFAULT_MDADM = "4.2"
 
 _PACKAGES = (
-    "systemd-sysv", "udev", "mount", "kmod", "dmsetup", "openssh-server", "mdadm", "e2fsprogs", "xfsprogs",
-    "python3", "python3-pyudev",
+    "systemd-sysv", "udev", "mount", "kmod", "dmsetup", "openssh-server", "mdadm",
+    "e2fsprogs", "xfsprogs", "python3", "python3-pyudev",
 )  # fmt: skip
 _LEFT_OUT = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*")
 # Part of the identity: a change of what is made of the same packages makes another entry.
