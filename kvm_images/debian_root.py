@@ -79,6 +79,17 @@ def debian_root(suite: str, *, say: Say) -> DebianRoot:
         return _look_up(shelf, suite, say=_silent) or _make(shelf, suite, say=say)
 
 
+def remove_all() -> list[str]:
+    """Remove every root in the cache; returns the entries' names. One that is asked for is made."""
+    shelf = Shelf(cache_root() / "roots")
+    entries = shelf.entries()
+    if entries:
+        with shelf.filling(say=_silent):
+            for entry in entries:
+                shelf.remove(entry)
+    return [entry.name for entry in entries]
+
+
 def _look_up(shelf: Shelf, suite: str, *, say: Say) -> DebianRoot | None:
     if (target := shelf.target(suite)) is None or not target[0].exists():
         return None

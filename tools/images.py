@@ -9,10 +9,12 @@ from pathlib import Path
 import click
 
 from harness.storage.directories import cache_root
-from kvm_images import kernels, store, tiny_guest
+from kvm_images import debian_root, kernels, store, tiny_guest
 from kvm_images.debug_kernel import building
 from kvm_images.userland import userland
 from tools.progress import progress, seldom
+
+_ROOT = "Debian root"
 
 
 @click.group()
@@ -25,7 +27,7 @@ def images() -> None:
 def list_images(*, as_json: bool) -> None:
     """Show what is in the cache."""
     rows = [
-        {"kind": kind, "name": path.name, "size_bytes": path.stat().st_size}
+        {"kind": kind, "name": _name_of(kind, path), "size_bytes": path.stat().st_size}
         for kind, path in _cached()
     ]
     if as_json:
@@ -69,18 +71,29 @@ def build_kernel(*, name: str, jobs: int, again: bool) -> None:
 @images.command("remove")
 def remove_images() -> None:
     """Remove built images and saved guests; they are made anew when they are needed."""
-    for _, path in _cached():
+    for kind, path in _cached():
+        if kind == _ROOT:
+            continue
         path.unlink(missing_ok=True)
         click.echo(f"removed {path.name}")
+    for name in debian_root.remove_all():
+        click.echo(f"removed {name}")
 
 
 def _cached() -> list[tuple[str, Path]]:
-    places = (("tiny guest", "guests", "*.cpio"), ("saved guest", "saved-guests", "*.state"))
+    places = (
+        ("tiny guest", "guests", "tiny-*.cpio"), ("full guest", "guests", "full-*.cpio"),
+        ("saved guest", "saved-guests", "*.state"), (_ROOT, "roots", "*/*.ext2"),
+    )  # fmt: skip
     return [
         (kind, path)
         for kind, folder, pattern in places
         for path in sorted((cache_root() / folder).glob(pattern))
     ]
+
+
+def _name_of(kind: str, path: Path) -> str:
+    return path.parent.name if kind == _ROOT else path.name
 
 
 def _mib(size_bytes: object) -> str:
