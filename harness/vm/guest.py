@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from qemu.qmp import QMPError
-from qemu.qmp.legacy import QEMUMonitorProtocol
 
 from harness.errors import CommandFailed, GuestLost, HarnessError
 from harness.hosts.host import CommandResult
@@ -19,6 +18,7 @@ from harness.processes import child, runtime_folder
 from harness.vm.agent_client import AgentClient, AnswerLate, PortClosed
 from harness.vm.console import diagnose, has_oops
 from harness.vm.machine import MachineConfig, MachineSockets, command_line
+from harness.vm.monitor import Monitor
 
 # No deadline here is tight: a machine that is busy with other guests is slow, not broken.
 BOOT_DEADLINE_S = 180.0
@@ -55,7 +55,7 @@ class Guest:
         self._agent = agent
         self._sockets = sockets
         self.console = console
-        self._monitor: QEMUMonitorProtocol | None = None
+        self._monitor: Monitor | None = None
         self.commands: list[CommandResult] = []  # every command run, for the evidence
 
     @property
@@ -117,10 +117,8 @@ class Guest:
         """
         try:
             if self._monitor is None:
-                monitor = QEMUMonitorProtocol(str(self._sockets.qmp))
-                monitor.connect()
-                self._monitor = monitor
-            return self._monitor.cmd(command, **arguments)
+                self._monitor = Monitor(self._sockets.qmp)
+            return self._monitor.command(command, **arguments)
         except (QMPError, OSError) as error:
             raise HarnessError(f"QEMU: {command}: {error}") from error
 
@@ -159,8 +157,7 @@ class Guest:
     def close(self) -> None:
         """Close the connection to QEMU's monitor, if there is one; QEMU stays as it is."""
         if self._monitor is not None:
-            with contextlib.suppress(QMPError, OSError):
-                self._monitor.close()
+            self._monitor.close()
             self._monitor = None
 
     def stop_cpus(self) -> None:
