@@ -12,6 +12,7 @@ from typing import Any
 from harness.errors import CommandFailed
 
 CONNECT_POLL_S = 0.01
+LOOK_S = 15.0  # between looks at whether an answer can still come
 
 
 class PortClosed(Exception):
@@ -29,6 +30,8 @@ class AgentClient:
         self._connection = connection
         self._pending = bytearray()
         self._number = 0
+        # Whether no answer can come any more; asked now and then while one is waited for.
+        self.is_hopeless: Callable[[], bool] = lambda: False
 
     @classmethod
     def connect(cls, path: Path, *, deadline_s: float, alive: Callable[[], bool]) -> AgentClient:
@@ -96,8 +99,13 @@ class AgentClient:
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 raise AnswerLate
-            self._connection.settimeout(remaining)
-            chunk = self._connection.recv(1 << 16)
+            self._connection.settimeout(min(remaining, LOOK_S))
+            try:
+                chunk = self._connection.recv(1 << 16)
+            except TimeoutError:
+                if self.is_hopeless():
+                    raise AnswerLate from None
+                continue
             if not chunk:
                 raise PortClosed
             self._pending += chunk

@@ -28,6 +28,7 @@ GRACE_S = 30.0  # what the agent gets to report a command that missed its own de
 # So many deadlines the agent waits for what keeps the disks at work (kvm_images/guest/patience.py).
 MOST_PATIENCE = 5
 PLUG_POLL_S = 0.05
+OOPSED_S = 60.0  # what an agent still gets once the kernel has oopsed
 PORT_CLOSED_S = 2.0  # QEMU's exit follows the closing of its sockets
 
 _GOING = re.compile("Duplicate device ID|Permission conflict on node")
@@ -56,6 +57,8 @@ class Guest:
         self._sockets = sockets
         self.console = console
         self._monitor: Monitor | None = None
+        self._oopsed_at: float | None = None  # when that was seen
+        agent.is_hopeless = self._is_hopeless
         self.commands: list[CommandResult] = []  # every command run, for the evidence
 
     @property
@@ -163,6 +166,12 @@ class Guest:
     def stop_cpus(self) -> None:
         """Halt the guest between two instructions; disks keep what they were given."""
         self.qmp("stop")
+
+    def _is_hopeless(self) -> bool:
+        """Whether the kernel oopsed a while ago: the agent has had its time to say what hangs."""
+        if self._oopsed_at is None and has_oops(self.console):
+            self._oopsed_at = time.monotonic()
+        return self._oopsed_at is not None and time.monotonic() - self._oopsed_at > OOPSED_S
 
     def _lost(self, doing: str, silence: Exception, waited_s: float) -> GuestLost:
         return _diagnose(self._process, self.console, doing, silence, waited_s)

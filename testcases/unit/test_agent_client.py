@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from harness.errors import CommandFailed
+from harness.vm import agent_client
 from harness.vm.agent_client import AgentClient, AnswerLate, PortClosed
 
 SOON_S = 0.05
@@ -152,6 +153,18 @@ def test_no_answer_before_the_deadline_is_late(connect: Connect) -> None:
     with pytest.raises(AnswerLate):
         connect(say_nothing).call("ping", answer_within_s=SOON_S)
     assert SOON_S <= time.monotonic() - begun < 2
+
+
+def test_an_answer_that_cannot_come_any_more_is_not_waited_for(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent_client, "LOOK_S", 0.05)
+    client = connect(say_nothing)
+    looks = iter([False, False, True])
+    client.is_hopeless = lambda: next(looks)
+    with pytest.raises(AnswerLate):
+        client.call("ping", answer_within_s=1000)
+    assert next(looks, None) is None, "it was asked until it said so"
 
 
 def test_a_late_answer_to_a_call_that_was_given_up_is_passed_over(connect: Connect) -> None:
