@@ -8,15 +8,11 @@ the same bytes; the result is cached under the hash of all inputs.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.storage.atomic import replacing
-from harness.storage.directories import cache_root
-from kvm_images import cpio
-from kvm_images.archive import writing
+from kvm_images import cpio, initramfs
 from kvm_images.debian_root import DebianRoot
 from kvm_images.kernels import Kernel
 from kvm_images.modules import ModuleTree
@@ -86,23 +82,10 @@ def build(kernel: Kernel, root: DebianRoot, userland: Userland) -> FullGuest:
         Unavailable: the cache cannot be written.
     """
     key = _key(kernel, root, userland)
-    target = cache_root() / "guests" / f"full-{key[:16]}.cpio"
-    stamp = target.with_suffix(".sha256")
-    if target.exists() and stamp.exists():
-        identity = stamp.read_text().strip()
-        if hashlib.sha256(target.read_bytes()).hexdigest() == identity:
-            os.utime(target)  # most recently used: see `_prune`
-            return FullGuest(target, root.image, _both(identity, root))
-    archive = cpio.write_archive(_entries(kernel, userland))
-    identity = hashlib.sha256(archive).hexdigest()
-    with writing(target.parent):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(target) as temporary:
-            temporary.write_bytes(archive)
-        with replacing(stamp) as temporary:
-            temporary.write_text(identity + "\n")
-        _prune(target.parent)
-    return FullGuest(target, root.image, _both(identity, root))
+    image, identity = initramfs.cached(
+        "full", key, lambda: _entries(kernel, userland), kept=KEPT_IMAGES
+    )
+    return FullGuest(image, root.image, _both(identity, root))
 
 
 def with_files(guest: Path, files: Mapping[str, tuple[bytes, int]], target: Path) -> None:
@@ -119,14 +102,6 @@ def with_files(guest: Path, files: Mapping[str, tuple[bytes, int]], target: Path
 
 def _both(identity: str, root: DebianRoot) -> str:
     return hashlib.sha256(f"{identity} {root.identity}".encode()).hexdigest()
-
-
-def _prune(folder: Path) -> None:
-    """Remove what was not used for longest: images of kernels, or of this project, as they were."""
-    images = sorted(folder.glob("full-*.cpio"), key=lambda path: path.stat().st_mtime)
-    for image in images[:-KEPT_IMAGES]:
-        image.unlink(missing_ok=True)
-        image.with_suffix(".sha256").unlink(missing_ok=True)
 
 
 def _key(kernel: Kernel, root: DebianRoot, userland: Userland) -> str:

@@ -6,17 +6,13 @@ The same inputs give the same bytes; the result is cached under the hash of all 
 from __future__ import annotations
 
 import hashlib
-import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import BadInput, Unavailable
 from harness.processes import temporary_folder
-from harness.storage.atomic import replacing
-from harness.storage.directories import cache_root
-from kvm_images import cpio, shared_libraries
-from kvm_images.archive import writing
+from kvm_images import cpio, initramfs, shared_libraries
 from kvm_images.kernels import Kernel
 from kvm_images.modules import ModuleTree
 from kvm_images.userland import Userland
@@ -71,31 +67,9 @@ def build(kernel: Kernel, userland: Userland) -> TinyGuest:
         Unavailable: a package lacks what the guest needs, or its interpreter does not run here.
     """
     key = _key(kernel, userland)
-    target = cache_root() / "guests" / f"tiny-{key[:16]}.cpio"
-    stamp = target.with_suffix(".sha256")
-    if target.exists() and stamp.exists():
-        identity = stamp.read_text().strip()
-        if hashlib.sha256(target.read_bytes()).hexdigest() == identity:
-            os.utime(target)  # most recently used: see `_prune`
-            return TinyGuest(target, identity)
-    archive = cpio.write_archive(_entries(kernel, userland))
-    identity = hashlib.sha256(archive).hexdigest()
-    with writing(target.parent):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(target) as temporary:
-            temporary.write_bytes(archive)
-        with replacing(stamp) as temporary:
-            temporary.write_text(identity + "\n")
-        _prune(target.parent)
-    return TinyGuest(target, identity)
-
-
-def _prune(folder: Path) -> None:
-    """Remove what was not used for longest: images of kernels, or of this project, as they were."""
-    images = sorted(folder.glob("tiny-*.cpio"), key=lambda path: path.stat().st_mtime)
-    for image in images[:-KEPT_IMAGES]:
-        image.unlink(missing_ok=True)
-        image.with_suffix(".sha256").unlink(missing_ok=True)
+    return TinyGuest(
+        *initramfs.cached("tiny", key, lambda: _entries(kernel, userland), kept=KEPT_IMAGES)
+    )
 
 
 def _key(kernel: Kernel, userland: Userland) -> str:
