@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from harness.campaign.crash import CrashOptions
 from harness.campaign.evidence import verdict_document
 from harness.campaign.exploring.choosing import ExploreOptions
 from harness.campaign.exploring.exploration import Explored
@@ -34,11 +35,7 @@ def report_lines(
 ) -> Iterator[str]:
     """Yield what is printed."""
     crash = options.crash
-    yield f"shape      {crash.shape}"
-    yield (
-        f"kernel     {kernel.release} ({kernel.version}), recovery of era {crash.era.name},"
-        f" guests on {crash.image.accelerator.upper()}"
-    )
+    yield from head_lines(crash, kernel)
     yield from _recorded_lines(options, summary)
     yield (
         f"states     {summary.states} by strategy {options.strategy.value}; the kernel recovered"
@@ -63,6 +60,20 @@ def report_lines(
             f" {done.looked_at / explored.seconds:.1f} looked at, in {explored.seconds:.0f} s;"
             f" guests busy {100 * explored.guest_s / explored.seconds:.0f} % of one"
         )
+    yield from last_lines(summary, explored)
+
+
+def head_lines(crash: CrashOptions, kernel: Kernel) -> Iterator[str]:
+    """Tell what array was looked at, on which kernel."""
+    yield f"shape      {crash.shape}"
+    yield (
+        f"kernel     {kernel.release} ({kernel.version}), recovery of era {crash.era.name},"
+        f" guests on {crash.image.accelerator.upper()}"
+    )
+
+
+def last_lines(summary: Summary, explored: Explored) -> Iterator[str]:
+    """Tell what it came to, and where that is kept."""
     verdicts = ", ".join(
         f"{outcome.value} {count}" for outcome, count in summary.outcomes.items() if count
     )

@@ -11,7 +11,7 @@ from harness.campaign.fuzzing.shrinking import Smallest
 from harness.fuzzing.coverage import ACCEPTED, DROPPED, NOT_REACHED, Coverage
 from harness.md.shape import encode_shape
 from kvm_images.kernels import Kernel
-from tools.explore_report import oracle_lines, red_lines
+from tools.explore_report import head_lines, last_lines, oracle_lines, red_lines
 from tools.explore_summary import Summary
 
 _INDENT = " " * 11
@@ -27,11 +27,7 @@ def report_lines(
 ) -> Iterator[str]:
     """Yield what is printed."""
     crash, coverage = options.crash, fuzzed.coverage
-    yield f"shape      {crash.shape}"
-    yield (
-        f"kernel     {kernel.release} ({kernel.version}), recovery of era {crash.era.name},"
-        f" guests on {crash.image.accelerator.upper()}"
-    )
+    yield from head_lines(crash, kernel)
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(coverage.kinds.items()))
     yield (
         f"journals   {coverage.states} of seed {crash.seed}: {kinds}; the kernel recovered"
@@ -51,11 +47,7 @@ def report_lines(
             f"rate       {rate:.1f} journals a second recovered and judged, in"
             f" {fuzzed.explored.seconds:.0f} s"
         )
-    verdicts = ", ".join(
-        f"{outcome.value} {count}" for outcome, count in summary.outcomes.items() if count
-    )
-    yield f"verdicts   {verdicts}"
-    yield f"kept       {fuzzed.explored.folder}"
+    yield from last_lines(summary, fuzzed.explored)
 
 
 def summary_document(
