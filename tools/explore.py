@@ -22,12 +22,11 @@ from harness.campaign.lab import disk_caches
 from harness.campaign.scenarios.campaign import with_shape
 from harness.crash.strategies import Strategy
 from harness.crash.trace import Cache
-from harness.errors import EXIT_AGREES, EXIT_DIFFERS, BadInput
+from harness.errors import BadInput
 from harness.md.shape import Shape
 from harness.storage.directories import results_root
-from harness.verdict.verdict import Outcome
 from tools.explore_report import report_lines, summary_document
-from tools.explore_summary import Summary, summarise
+from tools.explore_summary import exit_status, summarise
 from tools.guest_options import era_of, find_kernel, guest_image, kernel_options
 from tools.oracle_option import HELP, OraclesType
 from tools.progress import progress
@@ -146,7 +145,8 @@ def explore_command(
 
     What is known is written down as it comes: interrupted, the same command goes on.
 
-    Exit status: 0 all agree, 1 some differ, 2 misuse, 3 no guest could be had, 130 interrupted.
+    Exit status: 0 all agree, 1 some differ, 2 misuse, 3 no guest could be had
+    or not one state be judged, 130 interrupted.
     """
     if scenario_name is None:
         scenario = None
@@ -190,7 +190,7 @@ def explore_command(
     else:
         for line in report_lines(options, kernel, explored, summary, smallest, issues):
             click.echo(line)
-    return _exit_status(summary, strict=strict)
+    return exit_status(summary, strict=strict)
 
 
 def require_disks(shape: Shape, names: Sequence[str]) -> None:
@@ -216,9 +216,3 @@ def refuse_given(*names: str, with_option: str) -> None:
     for name in names:
         if click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE:
             raise BadInput(f"--{name.replace('_', '-')}: means nothing with {with_option}")
-
-
-def _exit_status(summary: Summary, *, strict: bool) -> int:
-    outcomes = summary.outcomes + summary.others
-    red = outcomes[Outcome.DIFFERS] + (outcomes[Outcome.KNOWN] if strict else 0)
-    return EXIT_DIFFERS if red else EXIT_AGREES

@@ -17,6 +17,7 @@ from harness.campaign.exploring.store import (
     opened_store,
 )
 from harness.campaign.exploring.subjects import WRITE_HOLE
+from harness.errors import EXIT_AGREES, EXIT_DIFFERS, EXIT_LOST
 from harness.verdict.afterwards import INTERRUPTED
 from harness.verdict.durability import ATOMICITY, DURABILITY, REDUNDANCY
 from harness.verdict.verdict import Outcome, Verdict
@@ -69,6 +70,16 @@ class Summary:
     reds: list[Red] = field(default_factory=list)
     by_recording: dict[int, RecordingCount] = field(default_factory=dict)
     guest_s: float = 0.0
+
+
+def exit_status(summary: Summary, *, strict: bool) -> int:
+    """Return 1 where something is red, 3 where not one state could be judged, or else 0."""
+    outcomes = summary.outcomes + summary.others
+    if outcomes[Outcome.DIFFERS] or (strict and outcomes[Outcome.KNOWN]):
+        return EXIT_DIFFERS
+    if summary.outcomes[Outcome.NOT_RUN] and len(+summary.outcomes) == 1:
+        return EXIT_LOST
+    return EXIT_AGREES
 
 
 def summarise(

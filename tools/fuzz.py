@@ -17,11 +17,10 @@ from harness.campaign.exploring.store import opened_store
 from harness.campaign.fuzzing.campaign import FuzzOptions, fuzz
 from harness.campaign.fuzzing.shrinking import shrink_reds
 from harness.campaign.known_issues import known_issues_of
-from harness.errors import EXIT_AGREES, EXIT_DIFFERS, BadInput
+from harness.errors import BadInput
 from harness.md.shape import KIB, MIB, Shape
 from harness.storage.directories import results_root
-from harness.verdict.verdict import Outcome
-from tools.explore_summary import Summary, summarise
+from tools.explore_summary import exit_status, summarise
 from tools.fuzz_report import report_lines, summary_document
 from tools.guest_options import era_of, find_kernel, guest_image, kernel_options
 from tools.progress import progress
@@ -90,7 +89,8 @@ def fuzz_command(
     The kernel must live, leave what the model predicts byte for byte, and write nowhere else.
     What is known is written down as it comes: interrupted, the same command goes on.
 
-    Exit status: 0 all agree, 1 some differ, 2 misuse, 3 no guest could be had, 130 interrupted.
+    Exit status: 0 all agree, 1 some differ, 2 misuse, 3 no guest could be had
+    or not one state be judged, 130 interrupted.
     """
     if only is not None and only >= states:
         raise BadInput(f"--state {only}: there are {states}, from 0 on; see --states")
@@ -120,7 +120,7 @@ def fuzz_command(
     else:
         for line in report_lines(options, kernel, fuzzed, summary, smallest):
             click.echo(line)
-    return _exit_status(summary, strict=strict)
+    return exit_status(summary, strict=strict)
 
 
 def fuzzed_shape(shape: Shape) -> Shape:
@@ -133,9 +133,3 @@ def fuzzed_shape(shape: Shape) -> Shape:
         raise BadInput(f"--journal-size {shape.journal_bytes}: fuzzing wants 256K or more")
     component = max(_COMPONENT_BYTES, 2 * shape.chunk_bytes)
     return replace(shape, component_bytes=component, guard_bytes=_GUARD_BYTES)
-
-
-def _exit_status(summary: Summary, *, strict: bool) -> int:
-    outcomes = summary.outcomes + summary.others
-    red = outcomes[Outcome.DIFFERS] + (outcomes[Outcome.KNOWN] if strict else 0)
-    return EXIT_DIFFERS if red else EXIT_AGREES

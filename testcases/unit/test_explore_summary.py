@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,10 +16,11 @@ from harness.campaign.exploring.store import (
     StateRecord,
     opened_store,
 )
+from harness.errors import EXIT_AGREES, EXIT_DIFFERS, EXIT_LOST
 from harness.verdict.verdict import Finding, Judgement, Outcome, Verdict, verdict_of
 from tools.cli import run
 from tools.explore_report import _coverage_lines, red_lines
-from tools.explore_summary import Summary, summarise
+from tools.explore_summary import Summary, exit_status, summarise
 
 
 def judged(oracle: str, *, red: bool = False) -> Verdict:
@@ -87,6 +90,23 @@ def test_every_oracle_is_counted_by_what_it_looked_at(summary: Summary) -> None:
 def test_a_red_interruption_makes_the_exit_status_red(summary: Summary) -> None:
     """It stands for no state of its own, so it must count where traces do."""
     assert summary.others[Outcome.DIFFERS] == 1
+    assert exit_status(replace(summary, outcomes=Counter()), strict=False) == EXIT_DIFFERS
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "strict", "status"),
+    [
+        ("AGREES", True, EXIT_AGREES), ("AGREES KNOWN", False, EXIT_AGREES),
+        ("AGREES KNOWN", True, EXIT_DIFFERS), ("AGREES NOT_RUN", True, EXIT_AGREES),
+        ("NOT_RUN", False, EXIT_LOST), ("NOT_RUN DIFFERS", False, EXIT_DIFFERS),
+    ],
+)  # fmt: skip
+def test_what_could_not_be_judged_at_all_is_not_green(
+    summary: Summary, outcomes: str, strict: bool, status: int
+) -> None:
+    """Some states that cannot be told beside others are counted, and that is all."""
+    found = Counter(Outcome(name) for name in outcomes.split())
+    assert exit_status(replace(summary, outcomes=found, others=Counter()), strict=strict) == status
 
 
 def test_what_is_alike_is_told_together_the_unexplained_first(summary: Summary) -> None:
