@@ -22,6 +22,7 @@ from kvm_images.kernels import Kernel
 from tools.crash_report import failure_lines, report_lines
 from tools.guest_options import era_of, find_kernel, guest_image, kernel_options
 from tools.progress import Say, progress
+from tools.run_options import json_option, strict_option
 from tools.shape_options import chosen_shape, shape_options
 
 _LEAST_FREE_BYTES = 1 << 20
@@ -75,8 +76,8 @@ class CutType(click.ParamType[Any]):
     help="Hold completions back by up to so many microseconds, by the seed.",
 )
 @click.option("--keep", "keep_always", is_flag=True, help="Keep the evidence of a green run too.")
-@click.option("--strict", is_flag=True, help="Exit 1 for a known issue as well.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@strict_option
+@json_option
 def crash(
     *,
     kernel_name: str,

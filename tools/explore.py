@@ -30,11 +30,11 @@ from tools.explore_summary import exit_status, summarise
 from tools.guest_options import era_of, find_kernel, guest_image, kernel_options
 from tools.oracle_option import HELP, OraclesType
 from tools.progress import progress
+from tools.run_options import guests_option, json_option, state_option, strict_option
 from tools.scenarios import find_scenario
 from tools.shape_options import changed_fields, chosen_shape, shape_options
 
 _DEFAULT_STEPS = 12
-_DEFAULT_GUESTS = 2
 
 
 @click.command("explore")
@@ -92,20 +92,8 @@ _DEFAULT_GUESTS = 2
     metavar="US",
     help="Hold completions back by up to so many microseconds, by the seed.",
 )
-@click.option(
-    "--guests",
-    type=click.IntRange(1, 64),
-    default=_DEFAULT_GUESTS,
-    show_default=True,
-    help="How many guests at once.",
-)
-@click.option(
-    "--state",
-    "only",
-    type=click.IntRange(0),
-    metavar="N",
-    help="Look at state N alone, and keep its images.",
-)  # fmt: skip
+@guests_option
+@state_option("state")
 @click.option(
     "--shrink", type=click.Choice(["new", "all", "none"]), default="new", show_default=True,
     help="Reduce the first red of each kind, and keep the smallest: those that no known issue"
@@ -115,8 +103,8 @@ _DEFAULT_GUESTS = 2
     "--shrink-time", "shrink_s", type=click.IntRange(1), default=60, show_default=True,
     metavar="SECONDS", help="For each kind.",
 )  # fmt: skip
-@click.option("--strict", is_flag=True, help="Exit 1 for a known issue as well.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@strict_option
+@json_option
 def explore_command(
     *,
     kernel_name: str,

@@ -24,6 +24,7 @@ from tools.explore_summary import exit_status, summarise
 from tools.fuzz_report import report_lines, summary_document
 from tools.guest_options import era_of, find_kernel, guest_image, kernel_options
 from tools.progress import progress
+from tools.run_options import guests_option, json_option, state_option, strict_option
 from tools.shape_options import chosen_shape, shape_options
 
 _COMPONENT_BYTES = 2 * MIB  # small: its edges are near
@@ -42,20 +43,8 @@ _SECOND = 0.25  # share of the states of which what recovery left is recovered o
     show_default=True,
     help="How many journals.",
 )
-@click.option(
-    "--guests",
-    type=click.IntRange(1, 64),
-    default=2,
-    show_default=True,
-    help="How many guests at once.",
-)
-@click.option(
-    "--state",
-    "only",
-    type=click.IntRange(0),
-    metavar="N",
-    help="Look at journal N alone, and keep its images.",
-)  # fmt: skip
+@guests_option
+@state_option("journal")
 @click.option("--keep", is_flag=True, help="Keep the images of every red, not of the first five.")
 @click.option(
     "--shrink", type=click.Choice(["new", "none"]), default="new", show_default=True,
@@ -65,8 +54,8 @@ _SECOND = 0.25  # share of the states of which what recovery left is recovered o
     "--shrink-time", "shrink_s", type=click.IntRange(1), default=120, show_default=True,
     metavar="SECONDS", help="For each kind.",
 )  # fmt: skip
-@click.option("--strict", is_flag=True, help="Exit 1 for a known issue as well.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@strict_option
+@json_option
 def fuzz_command(
     *,
     kernel_name: str,

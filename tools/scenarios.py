@@ -35,6 +35,7 @@ from tools.conformance_page import page_of
 from tools.guest_options import era_of, find_kernel, full_guest_image, guest_image
 from tools.lab_host import lab_kernel
 from tools.progress import Say, progress
+from tools.run_options import guests_option, json_option, strict_option
 from tools.scenario_grid import document_of, grid_lines
 from tools.scenario_verbs import verb_lines
 from tools.shape_options import changed_fields, shape_options
@@ -52,7 +53,7 @@ def scenarios() -> None:
 
 
 @scenarios.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@json_option
 def list_scenarios(*, as_json: bool) -> None:
     """Print each scenario's claim and its steps, a line each."""
     every = read_scenarios(FOLDER)
@@ -127,12 +128,11 @@ def new_scenario(*, name: str) -> None:
     help="Run each so often, with other seeds.",
 )  # fmt: skip
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=1, show_default=True)
-@click.option("--guests", type=click.IntRange(1, 64), default=2, show_default=True,
-              help="How many guests at once.")  # fmt: skip
+@guests_option
 @click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto",
               show_default=True)  # fmt: skip
-@click.option("--strict", is_flag=True, help="Exit 1 for a known issue as well.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@strict_option
+@json_option
 @shape_options()
 def run_scenarios(
     *,
