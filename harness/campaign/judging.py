@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +37,7 @@ from harness.verdict.rewritten_log import judge_rewritten_journal
 from harness.verdict.traced_log import TracedArray, TracedLog
 from harness.verdict.verdict import Finding, Judgement, Verdict, verdict_of
 
+AVAILABLE = "available"
 # The second line: what only a kernel says that was built to watch itself. SLUB names the cache.
 _COMPLAINT = re.compile(
     r"BUG:|WARNING:|Oops|kernel BUG|INFO: task .* blocked|general protection"
@@ -114,24 +115,31 @@ def judge_available(array: Array, recovered: Recovered, *, stale: int = 0) -> Ju
         recovered: what came of it.
         stale: how many members are left behind that the array still counts on.
     """
-    oracle = "available"
     command = recovered.assembled
-    findings = []
-    if command.status not in (0, None) and not command.missed_deadline:
-        superblocks = array.superblocks.values()
-        members = [s.events for s in superblocks if not s.is_journal]
-        journal = max((s.events for s in superblocks if s.is_journal), default=0)
-        facts = {
-            "journal_events_ahead": journal - max(members, default=journal),
-            "member_events_apart": max(members, default=0) - min(members, default=0),
-            "member_stale": int(stale > 0),
-        }
-        details = (
-            *command.output.strip().splitlines(),
-            f"events: journal {journal}, members {members}",
-        )
-        findings.append(Finding(oracle, str(command), details, facts))
-    return Judgement(oracle, ("assembled by mdadm without --force",), tuple(findings))
+    refused = command.status not in (0, None) and not command.missed_deadline
+    findings = (refusal(command, array.superblocks.values(), stale=stale),) if refused else ()
+    return Judgement(AVAILABLE, ("assembled by mdadm without --force",), findings)
+
+
+def refusal(command: CommandResult, superblocks: Collection[Superblock], *, stale: int) -> Finding:
+    """Return what is to be said of an assembly that mdadm refused.
+
+    Args:
+        command: mdadm's.
+        superblocks: of the devices that it was given.
+        stale: how many members are left behind that the array still counts on.
+    """
+    members = [s.events for s in superblocks if not s.is_journal]
+    journal = max((s.events for s in superblocks if s.is_journal), default=0)
+    facts = {
+        "journal_events_ahead": journal - max(members, default=journal),
+        "member_events_apart": max(members, default=0) - min(members, default=0),
+        "member_stale": int(stale > 0),
+    }
+    details = (
+        *command.output.strip().splitlines(), f"events: journal {journal}, members {members}"
+    )  # fmt: skip
+    return Finding(AVAILABLE, str(command), details, facts)
 
 
 def waits_of(command: CommandResult) -> dict[str, int]:

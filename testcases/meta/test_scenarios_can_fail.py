@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -25,6 +26,7 @@ from harness.campaign.scenarios.verbs import (
     Write,
 )
 from harness.md.shape import MEMBER_OFFSET_SECTORS, member_name
+from harness.ondisk.superblock import superblock_checksum
 from harness.ondisk.units import BLOCK_SECTORS, SECTOR_BYTES, ArraySector
 from harness.verdict.verdict import Outcome, Verdict
 from testcases.lab import Lab
@@ -56,6 +58,23 @@ class Complain(Verb):
     def do(self, stage: Stage) -> None:
         """Write it."""
         stage.run(["/bin/busybox", "sh", "-c", "echo 'WARNING: CPU: 0 at raid5.c' > /dev/kmsg"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PutJournalAhead(Verb):
+    """Let the journal of a stopped array have seen so many superblock updates more."""
+
+    words: ClassVar[str] = "put journal ahead"
+
+    events: int
+
+    def do(self, stage: Stage) -> None:
+        """Write its superblock, with the checksum that this takes."""
+        raw = bytearray(stage.rig.contents_at_end()["journal"].read(4096, 4096))
+        (found,) = struct.unpack_from("<Q", raw, 200)
+        struct.pack_into("<Q", raw, 200, found + self.events)
+        struct.pack_into("<I", raw, 216, superblock_checksum(bytes(raw)))
+        stage.call("write_bytes", path=stage.node("journal"), offset=4096, hex=bytes(raw).hex())
 
 
 def verdict(lab: Lab, kernel: str, *steps: Verb) -> Verdict:
@@ -98,6 +117,19 @@ def test_a_step_that_does_not_find_what_it_expects_is_red(lab: Lab, kernel: str)
     reds = red(verdict(lab, kernel, Expect("degraded", "^7$"), Mdadm("--version", refused=".")))
     assert "degraded is '^7$'" in reds["step"]
     assert "--version is refused" in reds["step"]
+
+
+@pytest.mark.parametrize(("ahead", "outcome"), [(1, Outcome.KNOWN), (2, Outcome.DIFFERS)])
+def test_a_refused_array_is_red_or_known_by_its_events(
+    lab: Lab, kernel: str, ahead: int, outcome: Outcome
+) -> None:
+    """By one it is mdadm's own fault, as a power cut inside an update shows it, and listed."""
+    put = PutJournalAhead(events=ahead)
+    found = verdict(lab, kernel, Write(bursts=2), Flush(), Stop(), put, Assemble(), ReadBack())
+    (finding,) = found.findings
+    assert finding.oracle == "available"
+    assert finding.facts["journal_events_ahead"] == ahead
+    assert found.outcome is outcome
 
 
 def test_a_kernel_that_complains_is_red(lab: Lab, kernel: str) -> None:

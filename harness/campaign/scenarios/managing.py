@@ -7,14 +7,19 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from harness.campaign.crash import array_uuid
+from harness.campaign.judging import AVAILABLE, refusal
 from harness.campaign.recording import WORKLOAD_BEGINS
 from harness.campaign.scenarios.scenario import Verb
 from harness.campaign.scenarios.stage import Stage, StoryEnds
 from harness.crash.workload import JournalMode, SwitchMode
 from harness.errors import CommandFailed
+from harness.hosts.host import CommandResult
 from harness.md import array as md
 from harness.md.shape import JOURNAL_NAME
+from harness.recovery.members import stale_members
 from harness.verdict.durability import JOURNAL_FAILED
+from harness.verdict.predicted_state import superblocks_of
+from harness.verdict.verdict import Judgement
 
 _IDLE_S = 300.0  # of a rebuild or a check: a limit against a hang
 
@@ -107,15 +112,29 @@ class Assemble(Verb):
             return
         if self.or_ends and result.status != 0:
             raise StoryEnds
+        if result.status != 0 and not how and not self.without:
+            stage.judge(_refused_whole(stage, result))
+            stage.is_refused = True
+            raise StoryEnds
         what = f"{given} is assembled{how}"
         stage.require(result.status == 0, what, *result.output.splitlines())
         if result.status != 0:
             raise CommandFailed(str(result))
-        stage.is_up = True
+        stage.is_up, stage.is_refused = True, False
         if self.says:
             lines = stage.rig.guest.kernel_log(since="assemble")
             found = any(re.search(self.says, line) for line in lines)
             stage.require(found, f"the kernel says {self.says!r}", *lines)
+
+
+def _refused_whole(stage: Stage, result: CommandResult) -> Judgement:
+    """Object to the refusal of an array of which no device was left out, as explorations do."""
+    contents = stage.rig.contents_at_end()
+    given = {name: contents[name] for name in stage.parts}
+    superblocks = superblocks_of(given, stage.shape.disk_sizes)
+    stale = len(stale_members(superblocks))
+    finding = refusal(result, superblocks.values(), stale=stale)
+    return Judgement(AVAILABLE, ("assembled by mdadm without --force",), (finding,))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from harness.campaign.crash import array_uuid
 from harness.campaign.scenarios.scenario import Verb
-from harness.campaign.scenarios.stage import STEP, Stage
+from harness.campaign.scenarios.stage import STEP, Stage, StoryEnds
 from harness.campaign.steps import STEP_DEADLINE_S
 from harness.crash.states import Fate, fates
 from harness.crash.trace import FLUSHED, Mark
@@ -45,6 +45,9 @@ class Promised(Verb):
         except CommandFailed as error:
             first, *rest = str(error).splitlines()
             stage.judge(Judgement(STEP, (self.says,), (Finding(STEP, first, tuple(rest)),)))
+        except StoryEnds:
+            if not stage.is_refused:  # it ends well; an objection ends the step, and no more
+                raise
         except StepHangs as hang:
             raise StepHangs(f"promised: {self.says}: {hang}") from hang
         stage.judgements[before:] = map(self._named, stage.judgements[before:])

@@ -87,6 +87,7 @@ def run_scenario(options: ScenarioOptions, evidence: Evidence, *, say: Say) -> S
         recording = None
         if trouble is None:
             recording = _recording(stage, rig)
+        if trouble is None and not stage.is_refused:  # of an array that nobody gets nothing is read
             judgements += _judge_disks(options, stage, rig, recording)
         verdict = verdict_of(tuple(judgements))
     issues = known_issues_of(options.image.kernel_version, scenario.needs, scenario=scenario.name)

@@ -48,6 +48,7 @@ class Stage:
         self.commands: list[CommandResult] = []
         self.parts: list[str] = []  # names of the disks that the array is made of
         self.is_up = False  # whether the array is assembled
+        self.is_refused = False  # whether mdadm refused it, whole as it was
         self.longest_step_s = 0.0
         self._acknowledged = 0  # the last write that a flush covered
         self._last = 0
