@@ -159,8 +159,9 @@ def connect_to_machine(address: str, *, identity: str | None = None) -> SshHost:
         connection.open()
     except (OSError, EOFError, paramiko.SSHException) as error:
         connection.close()
+        why = getattr(error, "strerror", None) or error
         raise BadInput(
-            f"--host {address}: no connection: {error}\nnext: try `ssh {_as_typed(address)}` first"
+            f"--host {address}: no connection: {why}\nnext: try `ssh {_as_typed(address)}` first"
         ) from error
     return SshHost(connection)
 

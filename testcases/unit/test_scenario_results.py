@@ -8,8 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from harness.campaign.evidence import Evidence
+from harness.campaign.lab import GuestImage
+from harness.campaign.scenarios import campaign
+from harness.campaign.scenarios.campaign import Kernel, jobs_of, run_jobs
 from harness.campaign.scenarios.results import Result, opened_results
-from harness.errors import BadInput
+from harness.campaign.scenarios.running import ScenarioOptions, ScenarioRun
+from harness.campaign.scenarios.scenario import GuestKind, Scenario
+from harness.errors import BadInput, GuestVanished
+from harness.recovery.kernel_versions import era_to_run
 from harness.verdict.verdict import Outcome
 from tools.scenario_grid import document_of, grid_lines, missed_rate
 
@@ -59,6 +66,31 @@ def test_a_file_that_is_none_of_ours_is_told(tmp_path: Path, content: bytes | No
         path.write_bytes(content)
     with pytest.raises(BadInput, match="remove it"), opened_results(path):
         pass
+
+
+def test_what_is_kept_is_called_by_the_name_under_which_it_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run's folder has another name while it runs; a message must not send anybody there."""
+
+    def lost(_options: ScenarioOptions, evidence: Evidence, *, say: object) -> ScenarioRun:
+        del say
+        raise GuestVanished(f"QEMU is gone; console ({evidence.path('live') / 'console-1.log'}):")
+
+    monkeypatch.setattr(campaign, "run_scenario", lost)
+    image = GuestImage(
+        kernel_image=Path("k"), kernel_version="6.1.192", initramfs=Path("i"), identity="x",
+        accelerator="tcg", saved_guests=Path("s"),
+    )  # fmt: skip
+    kernel = Kernel("6.1", {GuestKind.TINY: image}, era_to_run("6.1.192"))
+    jobs = jobs_of([Scenario(claim="a story", steps=())], [kernel], repeats=1, seed=1)
+    with opened_results(tmp_path / "results.sqlite") as store:
+        (found,) = run_jobs(jobs, store, store.begin("key"), tmp_path, guests=1, say=print)
+    kept = tmp_path / "a-story-6.1-1"
+    assert found.outcome is Outcome.HARNESS_FAILED
+    assert found.evidence == str(kept)
+    assert found.reason == f"QEMU is gone; console ({kept / 'live/console-1.log'}):"
+    assert str(kept) in (kept / "verdict.json").read_text()
 
 
 def test_the_grid_shows_the_worst_of_a_cells_repeats() -> None:

@@ -24,7 +24,7 @@ from harness.campaign.scenarios.scenario import GuestKind, Scenario
 from harness.errors import HarnessError
 from harness.processes import temporary_folder
 from harness.recovery.era import Era
-from harness.verdict.verdict import Outcome, Verdict
+from harness.verdict.verdict import Finding, Outcome, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,9 +182,10 @@ def _do(job: Job, folder: Path, began: Callable[[Stopper], None], say: Say) -> R
             verdict = Verdict(Outcome.HARNESS_FAILED, reason=str(error).splitlines()[0])
         kept = ""
         if verdict.outcome is not Outcome.AGREES:
+            target = folder / f"{job.scenario.name}-{job.kernel.name}-{job.repeat}"
+            verdict = _as_kept(verdict, place, target)
             evidence.write_json("verdict.json", verdict_document(verdict))
-            name = f"{job.scenario.name}-{job.kernel.name}-{job.repeat}"
-            kept = str(_keep(place, folder / name))
+            kept = str(_keep(place, target))
     return Result(
         scenario=job.scenario.name, kernel=job.kernel.name, repeat=job.repeat,
         outcome=verdict.outcome, reason=verdict.reason,
@@ -200,6 +201,22 @@ class NotPossible(Exception):
 def _not_possible(job: Job) -> str:
     machine = job.image.machine
     return "" if machine is None else not_possible(job.scenario, can_cut=machine.can_cut)
+
+
+def _as_kept(verdict: Verdict, place: Path, target: Path) -> Verdict:
+    """Return a verdict that speaks of files by the names under which they are kept."""
+
+    def told(text: str) -> str:
+        return text.replace(str(place), str(target))
+
+    def found(finding: Finding) -> Finding:
+        details = tuple(map(told, finding.details))
+        return replace(finding, what=told(finding.what), details=details)
+
+    judgements = (
+        replace(each, findings=tuple(map(found, each.findings))) for each in verdict.judgements
+    )
+    return replace(verdict, judgements=tuple(judgements), reason=told(verdict.reason))
 
 
 def _keep(place: Path, target: Path) -> Path:
