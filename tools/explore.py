@@ -19,6 +19,7 @@ from harness.campaign.exploring.smallest import shrink_reds
 from harness.campaign.exploring.store import opened_store
 from harness.campaign.known_issues import known_issues_of
 from harness.campaign.lab import disk_caches
+from harness.campaign.reproducing.ran import note_last, write_run
 from harness.campaign.scenarios.campaign import with_shape
 from harness.crash.strategies import Strategy
 from harness.crash.trace import Cache
@@ -30,6 +31,7 @@ from tools.explore_summary import exit_status, summarise
 from tools.guest_options import era_of, find_kernel, guest_image, kernel_options
 from tools.oracle_option import HELP, OraclesType
 from tools.progress import progress
+from tools.run_facts import run_facts
 from tools.run_options import guests_option, json_option, state_option, strict_option
 from tools.scenarios import find_scenario
 from tools.shape_options import changed_fields, chosen_shape, shape_options
@@ -161,7 +163,13 @@ def explore_command(
         issues = known_issues_of(crash.image.kernel_version, shape)
         folder = results_root() / f"explore-{options.key}"
         with alone_in(folder):
+            facts = run_facts(
+                "explore", kernel, crash.image, shape, seed=seed, jitter_us=jitter_us,
+                lying=options.lying, say=say,
+            )  # fmt: skip
             explored = explore(options, folder, guests=guests, issues=issues, say=say, only=only)
+            write_run(folder, facts)
+            note_last(results_root(), folder)
             summary = summarise(folder, journaled=shape.journaled, only=only)
             smallest = []
             with opened_store(folder / STORE) as store:

@@ -17,6 +17,7 @@ from harness.campaign.exploring.store import opened_store
 from harness.campaign.fuzzing.campaign import FuzzOptions, fuzz
 from harness.campaign.fuzzing.shrinking import shrink_reds
 from harness.campaign.known_issues import known_issues_of
+from harness.campaign.reproducing.ran import note_last, write_run
 from harness.errors import BadInput
 from harness.md.shape import KIB, MIB, Shape
 from harness.storage.directories import results_root
@@ -24,6 +25,7 @@ from tools.explore_summary import exit_status, summarise
 from tools.fuzz_report import report_lines, summary_document
 from tools.guest_options import era_of, find_kernel, guest_image, kernel_options
 from tools.progress import progress
+from tools.run_facts import run_facts
 from tools.run_options import guests_option, json_option, state_option, strict_option
 from tools.shape_options import chosen_shape, shape_options
 
@@ -95,7 +97,10 @@ def fuzz_command(
         issues = known_issues_of(crash.image.kernel_version, shape)
         folder = results_root() / f"fuzz-{options.key}"
         with alone_in(folder):
+            facts = run_facts("fuzz", kernel, crash.image, shape, seed=seed, say=say)
             fuzzed = fuzz(options, folder, guests=guests, issues=issues, say=say, only=only)
+            write_run(folder, facts)
+            note_last(results_root(), folder)
             summary = summarise(folder, journaled=True, only=only, without_kernel=())
             smallest = []
             if shrink != "none" and only is None:
