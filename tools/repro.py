@@ -21,14 +21,10 @@ from harness.verdict.verdict import Outcome
 from kvm_images.kernels import Kernel
 from tools.bundle_kernel import bench_of, bundle_kernel_options, modules_below
 from tools.progress import progress
+from tools.repro_options import bundle_argument, force_option, kib_of, out_option, target_of
 from tools.repro_report import bundle_document, bundle_lines, judgement_lines
+from tools.repro_smaller import minimise_command, scrub_command
 from tools.run_options import json_option
-
-bundle_argument = click.argument("path", metavar="BUNDLE", type=click.Path(path_type=Path))
-out_option = click.option(
-    "--out", type=click.Path(path_type=Path), metavar="FILE", help="What to write."
-)
-force_option = click.option("--force", is_flag=True, help="Overwrite what is there.")
 
 
 @click.group()
@@ -54,7 +50,7 @@ def pack_command(*, result: str, out: Path | None, force: bool) -> None:
     stem = f"{folder.parent.name}-{name}" if name else folder.name
     target = target_of(out or Path(stem + SUFFIX), force=force)
     save_bundle(target, bundle)
-    for line in [f"{target}: {_kib(target)} KiB", *bundle_lines(bundle)]:
+    for line in [f"{target}: {kib_of(target)} KiB", *bundle_lines(bundle)]:
         click.echo(line)
 
 
@@ -109,19 +105,6 @@ def run_command(
     return _exit_status(judged)
 
 
-def target_of(path: Path, *, force: bool) -> Path:
-    """Return where a bundle is to be written, checked before anything long begins.
-
-    Raises:
-        BadInput: something is there already, or its folder is not.
-    """
-    if path.exists() and not force:
-        raise BadInput(f"{path}: is there already; take --force, or another --out")
-    if not path.absolute().parent.is_dir():
-        raise BadInput(f"{path}: its folder is not there; make it first")
-    return path
-
-
 def _exit_status(judged: Judgement) -> int:
     """Return 1 for the same red, 0 where it is not there, 3 where nothing can be said."""
     if judged.standing is Standing.BAD:
@@ -152,5 +135,5 @@ def _document(bundle: Bundle, kernel: Kernel, judged: Judgement) -> dict[str, An
     }  # fmt: skip
 
 
-def _kib(path: Path) -> int:
-    return -(-path.stat().st_size // 1024)
+for command in (minimise_command, scrub_command):
+    repro.add_command(command)

@@ -64,8 +64,15 @@ class Shrinker:
     """Shrinks one red at a time, with one guest for all its recordings."""
 
     def __init__(
-        self, options: ExploreOptions, issues: KnownIssues, *, limit_s: float, say: Say
+        self,
+        options: ExploreOptions,
+        issues: KnownIssues,
+        *,
+        limit_s: float,
+        say: Say,
+        recordings: int = RECORDINGS,
     ) -> None:
+        self._recordings = recordings
         self._limit_s = limit_s
         self._deadline = 0.0
         self._say = say
@@ -94,7 +101,7 @@ class Shrinker:
         def is_red(atoms: Sequence[Atom]) -> bool:
             nonlocal best, steps, made, red
             whole, alone = workload_of_atoms(atoms, start.before)
-            for _ in range(RECORDINGS):
+            for _ in range(self._recordings):
                 made += 1
                 found = self._seeker.record_and_look(start.reason, ground, whole, alone)
                 if found is not None:

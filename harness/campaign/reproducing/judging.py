@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.campaign.reproducing.bundle import Bundle, Runs
 from harness.campaign.reproducing.certainty import chance_of_greens, greens_wanted
@@ -49,6 +49,17 @@ def judge_kernel(bundle: Bundle, bench: Bench, *, confidence: float, most_runs: 
     except HarnessError as lost:  # it does not boot, or is lost over it: not this bug
         first = str(lost).splitlines()[0]
         return Judgement(standing=Standing.UNTOLD, runs=Runs(), why=first)
+
+
+def measured(bundle: Bundle, bench: Bench, *, runs: int) -> Bundle:
+    """Return a bundle that says how often it is red and how long that takes, run so often."""
+    red, taken_s = 0, 0.0
+    with runner(bundle, bench) as run:
+        for number, attempt in enumerate(_attempts(run, runs), start=1):
+            bench.say(f"run {number} of {runs}: {words_of(attempt)}")
+            red += attempt.again
+            taken_s += attempt.seconds
+    return replace(bundle, runs=Runs(runs, red), seconds=taken_s / runs)
 
 
 def _judge(

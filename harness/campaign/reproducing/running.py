@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.campaign.crash import CrashOptions, CutChoice
@@ -16,7 +16,7 @@ from harness.campaign.exploring.choosing import ExploreOptions, predictor_of, su
 from harness.campaign.exploring.guest_pool import Job, Judged
 from harness.campaign.exploring.oracles import EVERY, Oracles
 from harness.campaign.exploring.recordings import bare_base
-from harness.campaign.exploring.seeking import STATES, Ground, Seeker
+from harness.campaign.exploring.seeking import STATES, Found, Ground, Seeker
 from harness.campaign.exploring.subjects import job_with_journal, job_without_journal, members_of
 from harness.campaign.fuzzing.subject import look_at
 from harness.campaign.known_issues import KnownIssues, issues_of_any_kernel, known_issues_of
@@ -47,6 +47,7 @@ class Attempt:
     again: bool  # it is red for the bundle's reason; of one without any: it is red
     seconds: float
     judged: Judged | None = None  # where a state was recovered
+    found: Found | None = None  # where a workload was written anew
 
     @property
     def other(self) -> bool:
@@ -180,7 +181,8 @@ class _Recorder:
             return Attempt(
                 verdict=Verdict(Outcome.AGREES), again=False, seconds=time.monotonic() - began
             )
-        return attempt_of(bundle, self._bench, [found.verdict], began, found.judged)
+        attempt = attempt_of(bundle, self._bench, [found.verdict], began, found.judged)
+        return replace(attempt, found=found)
 
 
 class _Recoverer:
