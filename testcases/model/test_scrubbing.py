@@ -125,5 +125,5 @@ def test_another_key_gives_other_patterns(tmp_path: Path) -> None:
     array = put_together(superblocks)
     one = Scrubber(array, superblocks, contents, b"one").scrubbed()
     two = Scrubber(array, superblocks, contents, b"two").scrubbed()
-    one, two = (windows(_without_superblocks(each, sizes)) for each in (one, two))
-    assert one.isdisjoint(two)
+    first, second = (windows(_without_superblocks(each, sizes)) for each in (one, two))
+    assert first.isdisjoint(second)
