@@ -23,6 +23,7 @@ from tools.bundle_kernel import bench_of, bundle_kernel_options, modules_below
 from tools.progress import progress
 from tools.repro_options import bundle_argument, force_option, kib_of, out_option, target_of
 from tools.repro_report import bundle_document, bundle_lines, judgement_lines
+from tools.repro_script import script_command
 from tools.repro_smaller import minimise_command, scrub_command
 from tools.run_options import json_option
 
@@ -135,5 +136,5 @@ def _document(bundle: Bundle, kernel: Kernel, judged: Judgement) -> dict[str, An
     }  # fmt: skip
 
 
-for command in (minimise_command, scrub_command):
+for command in (minimise_command, scrub_command, script_command):
     repro.add_command(command)
