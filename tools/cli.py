@@ -33,6 +33,7 @@ SUBCOMMANDS = {
     ),
     "scenarios": ("tools.scenarios:scenarios", "List and run the stories of a journaled array."),
     "repro": ("tools.repro:repro", "Pack a red as one file; run, reduce, scrub, script it."),
+    "bisect": ("tools.bisect:bisect", "Find the kernel that broke it: git, or packaged ones."),
     "dump": ("tools.dump:dump", "Print a write journal: text, JSON or a map."),
     "check": (
         "tools.check:check",

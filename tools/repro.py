@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from harness.campaign.reproducing.bundle import Bundle
 from harness.campaign.reproducing.bundle_json import load_bundle, save_bundle
 from harness.campaign.reproducing.certainty import CONFIDENCE
 from harness.campaign.reproducing.judging import Judgement, Standing, judge_kernel
-from harness.campaign.reproducing.packing import pack
+from harness.campaign.reproducing.packing import pack, reason_in
 from harness.campaign.reproducing.ran import last_of
 from harness.errors import EXIT_AGREES, EXIT_DIFFERS, EXIT_LOST, BadInput
 from harness.storage.bundle_file import SUFFIX
@@ -21,10 +22,12 @@ from harness.verdict.verdict import Outcome
 from kvm_images.kernels import Kernel
 from tools.bundle_kernel import bench_of, bundle_kernel_options, modules_below
 from tools.progress import progress
+from tools.repro_import import import_command
 from tools.repro_options import bundle_argument, force_option, kib_of, out_option, target_of
 from tools.repro_report import bundle_document, bundle_lines, judgement_lines
 from tools.repro_script import script_command
 from tools.repro_smaller import minimise_command, scrub_command
+from tools.run_facts import kernel_facts
 from tools.run_options import json_option
 
 
@@ -75,6 +78,11 @@ def show_command(*, path: Path, as_json: bool) -> None:
     "--runs", "most_runs", type=click.IntRange(1), default=30, show_default=True,
     help="At most so many, where it stays green.",
 )  # fmt: skip
+@click.option(
+    "--save", type=click.Path(path_type=Path), metavar="FILE",
+    help="Write the bundle with what was seen: how often it is red, and of an import, what for.",
+)  # fmt: skip
+@force_option
 @json_option
 def run_command(
     *,
@@ -85,6 +93,8 @@ def run_command(
     module_dir: Path | None,
     accel: str,
     most_runs: int,
+    save: Path | None,
+    force: bool,
     as_json: bool,
 ) -> int:
     """Run a bundle, on its own kernel or another one, until it is red or certainly not.
@@ -93,17 +103,33 @@ def run_command(
     3 the guest was lost, or the outcome cannot be told.
     """
     bundle = load_bundle(path)
+    if save is not None:
+        target_of(save, force=force)
     if module_dir is not None:
         replaced = (*modules_below(module_dir), *replaced)
     with progress("repro") as say:
         kernel, bench = bench_of(bundle, kernel_name, modules, replaced, accel, say=say)
         judged = judge_kernel(bundle, bench, confidence=CONFIDENCE, most_runs=most_runs)
+    if save is not None:
+        save_bundle(save, _as_seen(bundle, kernel, judged))
     if as_json:
         click.echo(json.dumps(_document(bundle, kernel, judged), indent=1))
     else:
         for line in judgement_lines(bundle, kernel, judged):
             click.echo(line)
     return _exit_status(judged)
+
+
+def _as_seen(bundle: Bundle, kernel: Kernel, judged: Judgement) -> Bundle:
+    """Return a bundle with what runs of it have shown; one that had no reason gets it."""
+    seen = bundle.with_runs(judged.runs, judged.seconds)
+    if judged.standing is not Standing.BAD or judged.attempt is None:
+        return seen
+    verdict = judged.attempt.verdict
+    if bundle.reason is not None:
+        return replace(seen, verdict=verdict)
+    reason = reason_in(verdict, kernel.version, bundle.shape)
+    return replace(seen, verdict=verdict, reason=reason, kernel=kernel_facts(kernel))
 
 
 def _exit_status(judged: Judgement) -> int:
@@ -136,5 +162,5 @@ def _document(bundle: Bundle, kernel: Kernel, judged: Judgement) -> dict[str, An
     }  # fmt: skip
 
 
-for command in (minimise_command, scrub_command, script_command):
+for command in (minimise_command, scrub_command, script_command, import_command):
     repro.add_command(command)

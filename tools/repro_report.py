@@ -29,9 +29,11 @@ def bundle_lines(bundle: Bundle) -> Iterator[str]:
         yield f"{_INDENT}and {len(findings) - _MOST_FINDINGS} more"
     kernel, guest = bundle.kernel, bundle.guest
     own = f", {', '.join(kernel.replaced)} replaced" if kernel.replaced else ""
-    yield f"kernel     {kernel.version} ({kernel.release}){own}"
+    release = f" ({kernel.release})" if kernel.release else ""
+    yield f"kernel     {kernel.version}{release}{own}"
     mdadm = f", mdadm {guest.mdadm}" if guest.mdadm else ""
-    yield f"guest      {guest.kind}, {guest.accelerator}{mdadm}"
+    accelerator = f", {guest.accelerator}" if guest.accelerator else ""
+    yield f"guest      {guest.kind}{accelerator}{mdadm}"
     yield f"array      {bundle.shape if bundle.scenario is None else bundle.scenario.needs}"
     yield f"kind       {bundle.kind.value}: {bundle.how}"
     yield from _what_lines(bundle)

@@ -241,6 +241,29 @@ def with_identity(
     return bytes(raw)
 
 
+def as_member(
+    journal: Superblock, *, dev_number: int, device_uuid: bytes, data_offset: int
+) -> bytes:
+    """Return the superblock, 1.2, that a member of a journal's array could have: as the journal's,
+    but for what tells a device from others, and without a list of bad blocks.
+    """
+    raw = bytearray(journal.raw)
+    features = journal.features & ~Feature.BAD_BLOCKS & ~Feature.RECOVERY_OFFSET
+    struct.pack_into("<I", raw, 8, features)
+    struct.pack_into("<QQQ", raw, 128, data_offset, journal.size, 8)
+    struct.pack_into("<Q", raw, _UNION_AT, 0)
+    struct.pack_into("<I", raw, _DEVICE_NUMBER_AT, dev_number)
+    raw[168:184] = device_uuid
+    raw[184:192] = bytes(8)  # flags, and where the list of bad blocks is
+    struct.pack_into("<I", raw, _CSUM_AT, superblock_checksum(bytes(raw)))
+    return bytes(raw)
+
+
+def written_super_offset(raw: bytes) -> int:
+    """Return where on its device a superblock says it is, in sectors."""
+    return int.from_bytes(raw[144:152], "little")
+
+
 def bad_block_log(superblock: Superblock) -> tuple[int, int]:
     """Return where on its device the list of bad blocks is, as (sector, sectors); 0 where none."""
     (size,) = struct.unpack_from("<H", superblock.raw, 186)

@@ -12,6 +12,8 @@ from harness.campaign.reproducing.running import Attempt, Bench, runner
 from harness.errors import BadInput, HarnessError
 from harness.verdict.verdict import Outcome
 
+_RUNS_OF_UNSEEN = 5  # of a bundle that nobody has seen red: how often it would be is not known
+
 
 class Standing(enum.Enum):
     """What a kernel is, as far as a bundle can tell."""
@@ -65,7 +67,8 @@ def measured(bundle: Bundle, bench: Bench, *, runs: int) -> Bundle:
 def _judge(
     bundle: Bundle, bench: Bench, run: Callable[[], Attempt], confidence: float, most_runs: int
 ) -> Judgement:
-    wanted = greens_wanted(bundle.runs, confidence)
+    known = bundle.runs.made > 0
+    wanted = greens_wanted(bundle.runs, confidence) if known else _RUNS_OF_UNSEEN
     attempt, made, taken_s = None, 0, 0.0
     for made, attempt in enumerate(_attempts(run, min(wanted, most_runs)), start=1):
         taken_s += attempt.seconds
@@ -81,9 +84,11 @@ def _judge(
     if attempt.other or not _is_green(attempt):
         standing, why = Standing.UNTOLD, words_of(attempt)
     else:
-        chance = chance_of_greens(bundle.runs, made)
         standing = Standing.GOOD if made >= wanted else Standing.UNTOLD
-        why = f"green in {made} runs, which the bug would be with a chance of {chance:.1%}"
+        why = f"green in {made} run{'s' if made > 1 else ''}"
+        if known:
+            chance = chance_of_greens(bundle.runs, made)
+            why += f", which the bug would be with a chance of {chance:.1%}"
     return Judgement(standing=standing, runs=Runs(made, 0), why=why, attempt=attempt,
                      seconds=each_s)  # fmt: skip
 

@@ -59,7 +59,9 @@ def minimise_bundle(bundle: Bundle, bench: Bench, limits: Limits, better: Better
         BadInput: it has no reason yet, or is not red any more.
     """
     if bundle.reason is None:
-        raise BadInput("nobody has seen this bundle red; `repro run` it first, then pack that")
+        raise BadInput(
+            "nobody has seen this bundle red; see what `repro run --save FILE` finds, and take that"
+        )
     if bundle.kind is Kind.SCENARIO:
         return _Story(bundle, bench, limits, better).smallest()
     if bundle.workload is None:

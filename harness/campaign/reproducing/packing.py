@@ -82,7 +82,7 @@ def disk_images(folder: Path) -> dict[str, DiskImage]:
     """
     found, held = {}, 0
     for path in sorted(folder.glob("*.img")):
-        image, size = _disk_image(path)
+        image, size = disk_image(path)
         held += size
         if held > MOST_CONTENT_BYTES:
             raise BadInput(
@@ -93,7 +93,8 @@ def disk_images(folder: Path) -> dict[str, DiskImage]:
     return found
 
 
-def _disk_image(path: Path) -> tuple[DiskImage, int]:
+def disk_image(path: Path) -> tuple[DiskImage, int]:
+    """Return an image, and how many bytes of it are in blocks that are not all zeroes."""
     content, held = DiskContent(), 0
     size = path.stat().st_size
     with opened_image(path) as descriptor, path.open("rb") as file:
