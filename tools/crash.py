@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import shlex
 import shutil
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -22,8 +20,12 @@ from kvm_images.kernels import Kernel
 from tools.crash_report import failure_lines, report_lines
 from tools.guest_options import era_of, find_kernel, guest_image, kernel_options
 from tools.progress import Say, progress
+from tools.report_files import ReportFiles
+from tools.report_options import report_options
 from tools.run_options import json_option, strict_option
+from tools.run_reports import crash_report, failure_reported
 from tools.shape_options import chosen_shape, shape_options
+from tools.typed_command import typed_command
 
 _LEAST_FREE_BYTES = 1 << 20
 
@@ -78,8 +80,10 @@ class CutType(click.ParamType[Any]):
 @click.option("--keep", "keep_always", is_flag=True, help="Keep the evidence of a green run too.")
 @strict_option
 @json_option
+@report_options
 def crash(
     *,
+    reports: ReportFiles,
     kernel_name: str,
     modules: Path | None,
     replaced: tuple[Path, ...],
@@ -100,7 +104,7 @@ def crash(
     """
     shape = chosen_shape(**shape_given)
     seed = time.time_ns() // 1_000_000 % 10_000_000 if seed is None else seed
-    repeat = _command_to_repeat(seed)
+    repeat = typed_command("--seed", str(seed), without=("--seed",))
     name = f"crash-raid{shape.level:d}-{shape.members}-{shape.mode.value}-seed{seed}"
     with progress("crash") as say:
         kernel = find_kernel(kernel_name, modules, replaced, say=say)
@@ -109,11 +113,19 @@ def crash(
             seed=seed, cut=cut or CutChoice(), loss=Loss(lose), steps=steps, jitter_us=jitter_us,
         )  # fmt: skip
         with new_evidence(results_root(), name) as evidence:
-            run = _run(options, kernel, evidence, repeat, say)
+            with failure_reported(reports, "crash", kernel=kernel.release, strict=strict):
+                run = _run(options, kernel, evidence, repeat, say)
             verdict = run.verdict
             kept = None
             if keep_always or verdict.outcome is not Outcome.AGREES:
                 kept = keep(evidence, results_root(), name)
+            if reports:
+                reports.write(
+                    crash_report(
+                        reports, options, kernel, run, kept=kept, repeat=repeat, exhibit=None,
+                        strict=strict,
+                    )
+                )  # fmt: skip
     if as_json:
         click.echo(
             json.dumps(
@@ -171,11 +183,3 @@ def _document(options: CrashOptions, kernel: Kernel, run: CrashRun, repeat: str)
                  "journal_tail": plan.journal_tail, "message": plan.message},
         "repeat": repeat,
     }  # fmt: skip
-
-
-def _command_to_repeat(seed: int) -> str:
-    """Return the command as it was typed, with the seed in it."""
-    typed = sys.argv[1:]
-    if not any(word == "--seed" or word.startswith("--seed=") for word in typed):
-        typed = [*typed, "--seed", str(seed)]
-    return shlex.join(["tools/mdjournal", *typed])

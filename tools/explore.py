@@ -30,7 +30,10 @@ from tools.explore_summary import exit_status, summarise
 from tools.guest_options import era_of, find_kernel, guest_image, kernel_options
 from tools.oracle_option import HELP, OraclesType
 from tools.progress import progress
+from tools.report_files import ReportFiles
+from tools.report_options import report_options
 from tools.run_options import guests_option, json_option, state_option, strict_option
+from tools.run_reports import explore_report, failure_reported
 from tools.scenarios import find_scenario
 from tools.shape_options import changed_fields, chosen_shape, shape_options
 
@@ -105,8 +108,10 @@ _DEFAULT_STEPS = 12
 )  # fmt: skip
 @strict_option
 @json_option
+@report_options
 def explore_command(
     *,
+    reports: ReportFiles,
     kernel_name: str,
     modules: Path | None,
     replaced: tuple[Path, ...],
@@ -160,7 +165,8 @@ def explore_command(
         )  # fmt: skip
         issues = known_issues_of(crash.image.kernel_version, shape)
         folder = results_root() / f"explore-{options.key}"
-        with alone_in(folder):
+        failure = failure_reported(reports, "explore", kernel=kernel.release, strict=strict)
+        with alone_in(folder), failure:
             explored = explore(options, folder, guests=guests, issues=issues, say=say, only=only)
             summary = summarise(folder, journaled=shape.journaled, only=only)
             smallest = []
@@ -169,6 +175,13 @@ def explore_command(
                     smallest = shrink_reds(
                         options, folder, store, issues,
                         known=shrink == "all", limit_s=shrink_s, say=say,
+                    )  # fmt: skip
+                if reports:
+                    reports.write(
+                        explore_report(
+                            reports, "explore", crash, kernel, store, summary, folder=folder,
+                            only=only, strict=strict,
+                        )
                     )  # fmt: skip
                 if only is None:
                     finish(store)

@@ -24,7 +24,10 @@ from tools.explore_summary import exit_status, summarise
 from tools.fuzz_report import report_lines, summary_document
 from tools.guest_options import era_of, find_kernel, guest_image, kernel_options
 from tools.progress import progress
+from tools.report_files import ReportFiles
+from tools.report_options import report_options
 from tools.run_options import guests_option, json_option, state_option, strict_option
+from tools.run_reports import explore_report, failure_reported
 from tools.shape_options import chosen_shape, shape_options
 
 _COMPONENT_BYTES = 2 * MIB  # small: its edges are near
@@ -56,8 +59,10 @@ _SECOND = 0.25  # share of the states of which what recovery left is recovered o
 )  # fmt: skip
 @strict_option
 @json_option
+@report_options
 def fuzz_command(
     *,
+    reports: ReportFiles,
     kernel_name: str,
     modules: Path | None,
     replaced: tuple[Path, ...],
@@ -94,14 +99,22 @@ def fuzz_command(
         options = FuzzOptions(crash=crash, states=states, oracles=oracles, keep=keep)
         issues = known_issues_of(crash.image.kernel_version, shape)
         folder = results_root() / f"fuzz-{options.key}"
-        with alone_in(folder):
+        failure = failure_reported(reports, "fuzz", kernel=kernel.release, strict=strict)
+        with alone_in(folder), failure:
             fuzzed = fuzz(options, folder, guests=guests, issues=issues, say=say, only=only)
             summary = summarise(folder, journaled=True, only=only, without_kernel=())
             smallest = []
             if shrink != "none" and only is None:
                 smallest = shrink_reds(options, fuzzed, issues, limit_s=shrink_s, say=say)
-            if only is None:
-                with opened_store(folder / STORE) as store:
+            with opened_store(folder / STORE) as store:
+                if reports:
+                    reports.write(
+                        explore_report(
+                            reports, "fuzz", crash, kernel, store, summary, folder=folder,
+                            only=only, strict=strict,
+                        )
+                    )  # fmt: skip
+                if only is None:
                     finish(store)
     if as_json:
         document = summary_document(options, kernel, fuzzed, summary, smallest)
