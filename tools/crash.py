@@ -12,6 +12,8 @@ import click
 
 from harness.campaign.crash import DEFAULT_STEPS, CrashOptions, CrashRun, CutChoice, run_crash
 from harness.campaign.evidence import Evidence, keep, new_evidence, verdict_document
+from harness.campaign.reports.looking import look_at
+from harness.campaign.reports.scene import scene_of_crash
 from harness.crash.states import Loss
 from harness.errors import EXIT_DIFFERS, BadInput, HarnessError, Unavailable
 from harness.storage.directories import results_root
@@ -120,9 +122,14 @@ def crash(
             if keep_always or verdict.outcome is not Outcome.AGREES:
                 kept = keep(evidence, results_root(), name)
             if reports:
+                exhibit = None
+                if reports.wants_pictures:  # also of a green run, while its images are there
+                    words = _cut_words(options, run)
+                    scene = scene_of_crash(run.recording.trace, run.state, words)
+                    exhibit = look_at(evidence.folder, era=options.era, scene=scene)
                 reports.write(
                     crash_report(
-                        reports, options, kernel, run, kept=kept, repeat=repeat, exhibit=None,
+                        reports, options, kernel, run, kept=kept, repeat=repeat, exhibit=exhibit,
                         strict=strict,
                     )
                 )  # fmt: skip
@@ -162,6 +169,14 @@ def _run(
         raise type(error)("\n".join(failure_lines(message, kept))) from error
     evidence.write_json("verdict.json", _document(options, kernel, run, repeat))
     return run
+
+
+def _cut_words(options: CrashOptions, run: CrashRun) -> str:
+    return (
+        f"before event {run.state.cut} of the trace, {run.cut_event} of {run.recording.events} of"
+        f" the workload; {run.state.lost_writes} writes lost, {run.state.torn_writes} torn"
+        f" (--lose {options.loss.value})"
+    )
 
 
 def _document(options: CrashOptions, kernel: Kernel, run: CrashRun, repeat: str) -> dict[str, Any]:

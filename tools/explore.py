@@ -19,6 +19,7 @@ from harness.campaign.exploring.smallest import shrink_reds
 from harness.campaign.exploring.store import opened_store
 from harness.campaign.known_issues import known_issues_of
 from harness.campaign.lab import disk_caches
+from harness.campaign.reports.exploration_exhibits import exhibits_of_exploration
 from harness.campaign.scenarios.campaign import with_shape
 from harness.crash.strategies import Strategy
 from harness.crash.trace import Cache
@@ -33,7 +34,7 @@ from tools.progress import progress
 from tools.report_files import ReportFiles
 from tools.report_options import report_options
 from tools.run_options import guests_option, json_option, state_option, strict_option
-from tools.run_reports import explore_report, failure_reported
+from tools.run_reports import explore_report, failure_reported, smallest_of_exploration
 from tools.scenarios import find_scenario
 from tools.shape_options import changed_fields, chosen_shape, shape_options
 
@@ -180,7 +181,10 @@ def explore_command(
                     reports.write(
                         explore_report(
                             reports, "explore", crash, kernel, store, summary, folder=folder,
-                            only=only, strict=strict,
+                            only=only, strict=strict, smallest=smallest_of_exploration(smallest),
+                            look=lambda cases: exhibits_of_exploration(
+                                options, folder, cases, guests=guests, say=say
+                            ),
                         )
                     )  # fmt: skip
                 if only is None:

@@ -17,6 +17,7 @@ from harness.campaign.exploring.store import opened_store
 from harness.campaign.fuzzing.campaign import FuzzOptions, fuzz
 from harness.campaign.fuzzing.shrinking import shrink_reds
 from harness.campaign.known_issues import known_issues_of
+from harness.campaign.reports.exploration_exhibits import exhibits_of_fuzzing
 from harness.errors import BadInput
 from harness.md.shape import KIB, MIB, Shape
 from harness.storage.directories import results_root
@@ -27,7 +28,7 @@ from tools.progress import progress
 from tools.report_files import ReportFiles
 from tools.report_options import report_options
 from tools.run_options import guests_option, json_option, state_option, strict_option
-from tools.run_reports import explore_report, failure_reported
+from tools.run_reports import explore_report, failure_reported, smallest_of_fuzzing
 from tools.shape_options import chosen_shape, shape_options
 
 _COMPONENT_BYTES = 2 * MIB  # small: its edges are near
@@ -111,7 +112,10 @@ def fuzz_command(
                     reports.write(
                         explore_report(
                             reports, "fuzz", crash, kernel, store, summary, folder=folder,
-                            only=only, strict=strict,
+                            only=only, strict=strict, smallest=smallest_of_fuzzing(smallest),
+                            look=lambda cases: exhibits_of_fuzzing(
+                                options, fuzzed.ground, folder, cases
+                            ),
                         )
                     )  # fmt: skip
                 if only is None:

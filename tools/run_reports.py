@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from harness.campaign.crash import CrashOptions, CrashRun
+from harness.campaign.exploring.smallest import Smallest as ShrunkState
 from harness.campaign.exploring.store import ExploreStore
+from harness.campaign.fuzzing.shrinking import Smallest as ShrunkJournal
 from harness.campaign.known_issues import read_known_issues
 from harness.campaign.reports.exhibit import Exhibit
+from harness.campaign.reports.exploration_exhibits import exhibit_of_smallest, with_exhibits
 from harness.campaign.reports.explored import Asked, explored_cases
-from harness.campaign.reports.model import Case, OracleCount, RunReport
-from harness.campaign.reports.told_scenarios import scenario_cases
+from harness.campaign.reports.model import Case, OracleCount, RunReport, Smallest
+from harness.campaign.reports.told_scenarios import scenario_cases, with_exhibit
 from harness.campaign.scenarios.results import Result
 from harness.errors import BadInput, HarnessError
+from harness.recovery.era import Era
 from harness.verdict.verdict import Outcome, Verdict
 from kvm_images.kernels import Kernel
 from tools.explore_summary import Summary
@@ -31,6 +36,7 @@ def report_of(
     facts: Mapping[str, str],
     command: str = "",
     oracles: Sequence[OracleCount] = (),
+    smallest: Sequence[Smallest] = (),
 ) -> RunReport:
     """Return the report of a run, with what is the same for every command."""
     named = {
@@ -43,7 +49,7 @@ def report_of(
         title=title, command=command or typed_command(),
         kernels=tuple(dict.fromkeys(case.kernel for case in cases)),
         began_s=reports.began_s, seconds=reports.seconds, cases=tuple(cases), strict=strict,
-        facts=facts, oracles=tuple(oracles),
+        facts=facts, oracles=tuple(oracles), smallest=tuple(smallest),
         reasons={
             issue.name: " ".join(issue.reason.split())
             for issue in (read_known_issues() if named else ())
@@ -118,8 +124,10 @@ def explore_report(
     folder: Path,
     only: int | None,
     strict: bool,
+    look: Callable[[Sequence[Case]], Mapping[str, Exhibit]],
+    smallest: Sequence[Smallest],
 ) -> RunReport:
-    """Return the report of an exploration or a fuzzing."""
+    """Return the report of an exploration or a fuzzing; *look* returns exhibits by cases' names."""
     fuzzing = title == "fuzz"
     asked = Asked(
         kernel=kernel.release, folder=folder, only=only, repeat_all=typed_command(),
@@ -127,19 +135,63 @@ def explore_report(
         states="journals" if fuzzing else "states", with_recordings=not fuzzing,
     )  # fmt: skip
     cases = list(explored_cases(store, asked))
+    if reports.wants_pictures:
+        cases = with_exhibits(cases, look(cases))
     return report_of(
         reports, title, cases, strict=strict, facts=facts_of(options, kernel),
         oracles=[
             OracleCount(name, of, count.judged, count.objected)
             for (name, of), count in summary.oracles.items()
         ],
+        smallest=[
+            replace(each, exhibit=exhibit_of_smallest(each.folder, options.era))
+            if each.folder is not None and reports.wants_pictures else each
+            for each in smallest
+        ],
     )  # fmt: skip
 
 
+def smallest_of_exploration(found: Sequence[ShrunkState]) -> list[Smallest]:
+    """Return what shrinking the reds of an exploration came to."""
+    return [
+        Smallest(
+            name=each.reason, folder=each.folder, steps=each.steps,
+            words="it did not show again in a new recording" if each.folder is None else
+            f"{each.operations} of {each.operations_before} operations, {each.events} events before"
+            f" the cut, {each.lost_writes} lost writes",
+        )
+        for each in found
+    ]  # fmt: skip
+
+
+def smallest_of_fuzzing(found: Sequence[ShrunkJournal]) -> list[Smallest]:
+    """Return what shrinking the reds of a fuzzing came to."""
+    return [
+        Smallest(
+            name=each.reason, folder=each.folder, steps=tuple(each.words),
+            words=f"{each.pieces} of {each.pieces_before} blocks and payloads",
+        )
+        for each in found
+    ]  # fmt: skip
+
+
 def scenarios_report(
-    reports: ReportFiles, results: Sequence[Result], *, seed: int, strict: bool
+    reports: ReportFiles,
+    results: Sequence[Result],
+    *,
+    eras: Mapping[str, Era],
+    seed: int,
+    strict: bool,
 ) -> RunReport:
-    """Return the report of scenarios; *seed* is of each one's first repeat."""
+    """Return the report of scenarios.
+
+    Args:
+        reports: that are wanted.
+        results: of all that was run.
+        eras: of the kernels, by name.
+        seed: of each scenario's first repeat.
+        strict: whether known issues are failures.
+    """
 
     def repeat(result: Result) -> str:
         return typed_command(
@@ -148,6 +200,8 @@ def scenarios_report(
         )  # fmt: skip
 
     cases = list(scenario_cases(results, repeat))
+    if reports.wants_pictures:
+        cases = [with_exhibit(case, eras[case.kernel]) for case in cases]
     return report_of(reports, "scenarios run", cases, strict=strict, facts={})
 
 

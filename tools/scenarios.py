@@ -193,7 +193,10 @@ def run_scenarios(
                 results.append(result)
                 say(_line_of(result, len(results), len(jobs)))
             if reports:
-                reports.write(scenarios_report(reports, results, seed=seed, strict=strict))
+                eras = {kernel.name: kernel.era for kernel in grid}
+                reports.write(
+                    scenarios_report(reports, results, eras=eras, seed=seed, strict=strict)
+                )
             store.finish(run)
     if as_json:
         click.echo(json.dumps(document_of(results), indent=1))

@@ -69,6 +69,17 @@ class Case:
         return Light.FAILED if strict and light is Light.EXPECTED else light
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Smallest:
+    """A red that was reduced to as little as still shows it."""
+
+    name: str  # of its kind, or of one of the issues that it is known as
+    words: str  # how small it is
+    steps: tuple[str, ...]  # what it takes, a line each
+    folder: Path | None
+    exhibit: Exhibit | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class OracleCount:
     """How often an oracle was asked in a run, and how often it objected."""
@@ -93,6 +104,7 @@ class RunReport:
     # Further things to know of the run, by name: the array's shape, the kernel's package ...
     facts: Mapping[str, str] = field(default_factory=dict)
     oracles: tuple[OracleCount, ...] = ()  # empty where a run does not count them
+    smallest: tuple[Smallest, ...] = ()
     # Why known issues are red, by their names.
     reasons: Mapping[str, str] = field(default_factory=dict)
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from harness.campaign.reports.looking import look_at
 from harness.campaign.reports.model import Case
+from harness.campaign.reports.scene import Scene
 from harness.campaign.scenarios.results import Result
+from harness.crash.trace import BadTrace, decode
+from harness.recovery.era import Era
 from harness.verdict.verdict import Finding, Judgement, Verdict
 
 SCENARIOS = "scenarios"
@@ -39,3 +45,21 @@ def verdict_of_result(result: Result) -> Verdict:
         for name in oracles
     )  # fmt: skip
     return Verdict(result.outcome, tuple(judgements), result.reason)
+
+
+def with_exhibit(case: Case, era: Era) -> Case:
+    """Return a red story's case with what its folder has: its last guest's disks and their trace.
+
+    Args:
+        case: of a story.
+        era: of the kernel that it ran on.
+    """
+    if case.evidence is None or not case.evidence.is_dir() or not case.is_red:
+        return case
+    scene = None
+    traces = sorted((case.evidence / "live").glob("trace-*.mdjtrace"))
+    if traces:
+        with contextlib.suppress(BadTrace, OSError):
+            trace = decode(traces[-1].read_bytes())
+            scene = Scene(trace=trace, cut=None, words="the end of what the last guest did")
+    return replace(case, exhibit=look_at(case.evidence, era=era, scene=scene))
