@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from harness.campaign.reports.places import Places, logged_blocks, places_of
 from harness.campaign.reports.scene import Scene, in_words
 from harness.campaign.reports.timeline import draw_timeline
 from harness.crash.trace_text import describe_content
-from harness.errors import HarnessError
+from harness.errors import DamagedImage, HarnessError
 from harness.ondisk.superblock import SUPERBLOCK_BYTES, differing_fields
 from harness.ondisk.units import BLOCK_BYTES, SECTOR_BYTES, LogSector
 from harness.recovery.era import Era
@@ -37,6 +38,7 @@ _CAPTIONS = {
 _LARGEST_RING_SECTORS = 256 << 11  # a larger one takes longer to draw than to recover
 _MOST_DIFFERENCES = 24
 _MOST_LOG_LINES = 400
+_OF_GUEST = re.compile(r"-(\d+)$")
 _LOGS = ("dmesg-recovery.txt", "dmesg.txt")
 _TELLING_OF_MD = ("md/raid", "md:", "md0", "mdadm", "raid5", "raid456", "r5l_", "r5c_")
 
@@ -62,7 +64,7 @@ def look_at(folder: Path, *, era: Era, scene: Scene | None = None) -> Exhibit:
         remarks.append("no image of a disk was kept")
     else:
         with _remarking(remarks, "the array cannot be put together"):
-            array = _array_in(at_first)
+            array = _array_in(at_first, remarks)
             logged: Mapping[LogSector, str] = {}
             if array.journal is not None:
                 with _remarking(remarks, "its log cannot be read"):
@@ -112,16 +114,21 @@ def _images_in(folder: Path) -> Images:
         for kind in (BEFORE, PREDICTED, AFTER)
     }
     if not found[BEFORE] and not found[AFTER]:  # of a story: as its last guest left them
-        live = sorted((folder / "live").glob("*.img"))
-        names = {path.stem for path in live}
-        found[AFTER] = {
-            path.stem: path for path in live if path.stem.rpartition("-")[0] not in names
-        }
+        for path in sorted((folder / "live").glob("*.img"), key=_guest_of):
+            found[AFTER][_OF_GUEST.sub("", path.stem)] = path
     return found
 
 
-def _array_in(images: Mapping[str, Path]) -> Array:
-    superblocks = read_superblocks(list(images.values()), damaged={})
+def _guest_of(path: Path) -> int:
+    """Return which guest of a story had an image, by its name."""
+    number = _OF_GUEST.search(path.stem)
+    return int(number[1]) if number else 0
+
+
+def _array_in(images: Mapping[str, Path], remarks: list[str]) -> Array:
+    damaged: dict[str, DamagedImage] = {}
+    superblocks = read_superblocks(list(images.values()), damaged)
+    remarks += map(str, damaged.values())
     left_out = no_longer_members(superblocks)
     return put_together({n: s for n, s in superblocks.items() if n not in left_out})
 
@@ -207,7 +214,7 @@ def _change(disk: str, offsets: Sequence[int], places: Places) -> str:
     kinds: dict[str, list[int | None]] = {}
     for offset in offsets:
         kind, number = places.kind_at(disk, offset)
-        kinds.setdefault(kind, []).append(number)
+        kinds.setdefault(kind or "of a disk that is left out", []).append(number)
     parts = []
     for kind, numbers in kinds.items():
         named = [number for number in numbers if number is not None]
@@ -226,15 +233,15 @@ def _difference(
     """Say what is not as predicted; ``None``: only what cannot be predicted."""
     after, predicted = reads[AFTER](offset, BLOCK_BYTES), reads[PREDICTED](offset, BLOCK_BYTES)
     place = places(disk, offset)
-    superblock = places.superblocks[disk]
-    if superblock.at * SECTOR_BYTES == offset:
+    superblock = places.superblocks.get(disk)  # none: it is left out of the array
+    if superblock is not None and superblock.at * SECTOR_BYTES == offset:
         sides = (after[:SUPERBLOCK_BYTES], predicted[:SUPERBLOCK_BYTES])
         fields = [n for n in differing_fields(*sides) if n not in UNPREDICTABLE_FIELDS]
         if not fields:
             return None
         return Difference(f"{disk}: {place}", (f"in {', '.join(fields)}",))
     lines = list(describe_difference(after, predicted))
-    if superblock.is_journal:
+    if superblock is not None and superblock.is_journal:
         lines[:2] = [
             f"the kernel left:     {describe_content(after)}",
             f"the model predicted: {describe_content(predicted)}",
@@ -244,7 +251,8 @@ def _difference(
         lines.append("it is as it was before recovery")
     elif before == predicted:
         lines.append("the model leaves it as it was before recovery")
-    return Difference(f"{disk}, byte {offset}: {place}", tuple(lines))
+    where = f"{disk}, byte {offset}"
+    return Difference(f"{where}: {place}" if place else where, tuple(lines))
 
 
 def _kernel_log(folder: Path) -> tuple[LogLine, ...]:

@@ -14,7 +14,7 @@ _NAMESPACE = ' xmlns="http://www.w3.org/2000/svg"'
 def for_a_page(svg: str) -> str:
     """Return a map of a ring as one element; its style is the page's, see `RING_STYLE`."""
     element = svg[svg.index("<svg") :].replace(STYLE, "").replace(_NAMESPACE, "")
-    return element.replace("<svg ", '<svg class="ring" ', 1).strip()
+    return element.replace("<svg", '<svg class="ring"', 1).strip()
 
 
 def _scoped(style: str) -> str:

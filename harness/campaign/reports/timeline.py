@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
@@ -122,8 +123,8 @@ class _Drawing:
     def _marks(self) -> Iterator[str]:
         yield _text("marks", 4, self.y + 11, "name")
         marks = [event for event in self._shown if isinstance(event, Mark)]
-        ends = [*(self._x(mark.sequence) for mark in marks[1:]), float(WIDTH)]
-        for event, end in zip(marks, ends, strict=True):
+        ends = itertools.chain((self._x(mark.sequence) for mark in marks[1:]), [float(WIDTH)])
+        for event, end in zip(marks, ends, strict=False):
             x = self._x(event.sequence)
             title = f"event {event.sequence}: the workload says: {event.text}"
             yield f'<g class="said"><title>{escape(title)}</title>'
