@@ -186,6 +186,11 @@ def test_a_block_that_is_not_as_predicted_is_told_in_words(kept: Path) -> None:
     assert member.place == "member0, byte 8192: chunk 0, data of array sector 0 (stripe 0)"
     assert "1 of 4096 bytes differ" in " ".join(member.lines)
     (journal,) = [each for place, each in places.items() if "log sector" in place]
+    left = noise(1)
+    assert member.lines[3] == (
+        f"from byte 5 of the block on: {bytes([left[5] ^ 1, *left[6:13]]).hex(' ')},"
+        f" predicted {left[5:13].hex(' ')}"
+    )
     assert "meta block" in journal.lines[0]
     assert "meta block" in journal.lines[1]
 

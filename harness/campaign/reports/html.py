@@ -58,7 +58,6 @@ def html_text(report: RunReport) -> str:
         kinds=[_kind_document(n, kind, report) for n, kind in enumerate(kinds[:_MOST_KINDS], 1)],
         more_kinds=len(kinds) - _MOST_KINDS,
         rows=_script_json(document_of(report)),
-        many_kernels=len(report.kernels) > 1,
         has_maps=any(shown is not None and shown.maps for shown in _exhibits(report)),
         style=_read("page.css"), ring_style=Markup(RING_STYLE), program=_read("page.js"),
         ring_definitions=Markup(RING_DEFINITIONS),

@@ -60,7 +60,8 @@ def _case_lines(case: Case, place: int, *, strict: bool) -> Iterator[str]:
             yield f"# repeat: {one_line(case.repeat)}"
     reason = _description(verdict.reason) or verdict.outcome.value
     told = {
-        Light.PASSED: "", Light.FAILED: f" # DIFFERS: {reason}", Light.ERROR: f" # ERROR {reason}",
+        Light.PASSED: "",
+        Light.FAILED: f" # {verdict.outcome.value}: {reason}", Light.ERROR: f" # ERROR {reason}",
         Light.SKIPPED: f" # SKIP {reason}", Light.EXPECTED: f" # XFAIL known issue: {reason}",
     }  # fmt: skip
     result = "not ok" if light in _BAD else "ok"

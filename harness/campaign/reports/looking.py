@@ -39,6 +39,7 @@ _LARGEST_RING_SECTORS = 256 << 11  # a larger one takes longer to draw than to r
 _MOST_DIFFERENCES = 24
 _MOST_LOG_LINES = 400
 _OF_GUEST = re.compile(r"-(\d+)$")
+_HEX_BYTES = 8
 _LOGS = ("dmesg-recovery.txt", "dmesg.txt")
 _TELLING_OF_MD = ("md/raid", "md:", "md0", "mdadm", "raid5", "raid456", "r5l_", "r5c_")
 
@@ -246,6 +247,9 @@ def _difference(
             f"the kernel left:     {describe_content(after)}",
             f"the model predicted: {describe_content(predicted)}",
         ]
+    at = next(n for n in range(BLOCK_BYTES) if after[n] != predicted[n])
+    left, wanted = (side[at : at + _HEX_BYTES].hex(" ") for side in (after, predicted))
+    lines.append(f"from byte {at} of the block on: {left}, predicted {wanted}")
     before = reads[BEFORE](offset, BLOCK_BYTES)
     if before == after:
         lines.append("it is as it was before recovery")

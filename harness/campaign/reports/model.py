@@ -63,6 +63,11 @@ class Case:
         """Whether it is neither green nor merely left out."""
         return self.verdict.outcome not in (Outcome.AGREES, Outcome.NOT_RUN)
 
+    @property
+    def rank(self) -> int:
+        """Return its place among all, the worst first."""
+        return _WORST.index(self.verdict.outcome)
+
     def light(self, *, strict: bool) -> Light:
         """Return how it counts; a *strict* run takes a known issue for a failure."""
         light = _LIGHTS[self.verdict.outcome]

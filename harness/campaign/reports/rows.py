@@ -45,15 +45,15 @@ class _Table:
 def document_of(report: RunReport) -> dict[str, Any]:
     """Return what the page's program needs, as JSON values.
 
-    ``rows`` are lists of: name, group, kernel, outcome, what it stands for, findings, evidence,
-    command to repeat it, reason. Names and texts are patterns, see `_Table`; a finding is a list of
-    its oracle, its sentence and its details.
+    ``rows``, the worst first, are lists of: name, group, kernel, outcome, what it stands for,
+    findings, evidence, command to repeat it, reason. Names and texts are patterns, see `_Table`; a
+    finding is a list of its oracle, its sentence and its details.
     """
     table = _Table()
     groups, kernels, oracles = _Table(), _Table(), _Table()
     outcomes = [outcome.value for outcome in Outcome]
     rows: list[list[Any]] = []
-    for case in shown_cases(report.cases):
+    for case in sorted(shown_cases(report.cases), key=lambda case: case.rank):
         findings = [
             [oracles.place(one_line(f.oracle)), table.pattern(f.what),
              *(table.pattern(line) for line in f.details[:_MOST_DETAILS])]

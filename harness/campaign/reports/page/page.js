@@ -70,10 +70,12 @@
     const outcome = data.outcomes[row.outcome];
     const badge = element("span");
     badge.append(element("span", outcome, `badge ${outcome}`));
-    const many = row.standsFor > 1 ? `${row.standsFor.toLocaleString("en")} agree or are alike. ` : "";
+    const many = row.standsFor > 1 ? `${row.standsFor.toLocaleString("en")} alike. ` : "";
     const name = words(row.name);
     const short = name.length > 90 ? `${name.slice(0, 80)} ..` : name;
-    summary.append(badge, element("span", short), element("span", many + sentence(row), "dim"));
+    const title = element("span", short);
+    if (data.kernels.length > 1) title.append(" ", element("span", data.kernels[row.kernel], "dim"));
+    summary.append(badge, title, element("span", many + sentence(row), "dim"));
     details.append(summary);
     details.addEventListener("toggle", () => {
       if (details.open && details.childElementCount === 1) {
