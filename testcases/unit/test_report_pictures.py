@@ -95,7 +95,7 @@ def test_what_became_of_each_write_is_told_as_the_state_has_it() -> None:
         40: ("LOST: completed, in a volatile cache", True),
         50: ("LOST: issued, not completed", True),
         60: ("TORN: 512 of 2048 bytes survive; completed, in a volatile cache", True),
-        65: ("FAILED with errno 5", True), 70: ("never ends", False),
+        65: ("FAILED: EIO", True), 70: ("never ends", False),
         95: ("never happens: the power is gone", False),
     }  # fmt: skip
 

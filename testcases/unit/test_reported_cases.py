@@ -104,7 +104,10 @@ def test_each_story_is_a_case_with_what_was_found_by_its_oracle() -> None:
 
 
 def test_a_story_that_hangs_shows_where(tmp_path: Path) -> None:
-    (tmp_path / "hang.txt").write_text("mdadm:77\n r5l_start\n")
+    (tmp_path / "hang.txt").write_text(
+        "/proc/mdstat:\n    md0\n/proc/9/task/9 md0_raid5 S:\n    md_thread\n"
+        "/proc/77/task/77 mdadm D:\n    r5l_start\n"
+    )
     (tmp_path / "dmesg.txt").write_text("md/raid:md0: recovering\n")
     (tmp_path / "live").mkdir()
     (tmp_path / "live/trace-0.mdjtrace").write_bytes(b"damaged")
@@ -112,7 +115,10 @@ def test_a_story_that_hangs_shows_where(tmp_path: Path) -> None:
     (case,) = scenario_cases([red], lambda _: "")
     exhibit = with_exhibit(case, NEWEST_ERA).exhibit
     assert exhibit is not None
-    assert exhibit.stacks == ("mdadm:77", " r5l_start")
+    assert exhibit.stacks == (
+        "/proc/77/task/77 mdadm D:", "    r5l_start", "/proc/9/task/9 md0_raid5 S:",
+        "    md_thread", "/proc/mdstat:", "    md0",
+    )  # fmt: skip
     assert [line.telling for line in exhibit.kernel_log] == ["md"]
     assert exhibit.timeline is None
 

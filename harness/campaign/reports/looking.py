@@ -81,7 +81,7 @@ def look_at(folder: Path, *, era: Era, scene: Scene | None = None) -> Exhibit:
             requests=tuple(in_words(scene, requests, places)),
         )  # fmt: skip
     return replace(
-        found, kernel_log=_kernel_log(folder), stacks=_lines_of(folder / "hang.txt"),
+        found, kernel_log=_kernel_log(folder), stacks=_stacks_first(_lines_of(folder / "hang.txt")),
         remarks=tuple(remarks),
     )  # fmt: skip
 
@@ -257,6 +257,21 @@ def _difference(
         lines.append("the model leaves it as it was before recovery")
     where = f"{disk}, byte {offset}"
     return Difference(f"{where}: {place}" if place else where, tuple(lines))
+
+
+def _stacks_first(lines: Sequence[str]) -> tuple[str, ...]:
+    """Return what a hang has left with blocked tasks first, then others, then attributes."""
+    sections: list[list[str]] = []
+    for line in lines:
+        if not sections or not line.startswith((" ", "\t")):
+            sections.append([])
+        sections[-1].append(line)
+
+    def rank(section: list[str]) -> int:
+        is_task = "/task/" in section[0]
+        return 0 if is_task and section[0].endswith(" D:") else 1 if is_task else 2
+
+    return tuple(line for section in sorted(sections, key=rank) for line in section)
 
 
 def _kernel_log(folder: Path) -> tuple[LogLine, ...]:

@@ -9,7 +9,7 @@ from harness.campaign.reports.exhibit import RequestInWords
 from harness.crash.states import CrashState, Fate, Ranges, fates
 from harness.crash.strategies import ChosenState
 from harness.crash.trace import Completion, Event, Flag, Issue, Mark, Operation, Trace
-from harness.crash.trace_text import describe_content, printable
+from harness.crash.trace_text import describe_content, error_name, printable
 from harness.ondisk.units import SECTOR_BYTES
 
 _MOST_BEFORE, _LEAST_BEFORE, _BEHIND = 110, 56, 10  # events
@@ -102,7 +102,7 @@ def _request(scene: Scene, issue: Issue, answer: Completion | None) -> Request:
     if cut is not None and issue.sequence >= cut:
         return Request(issue, None, "never happens: the power is gone", "never")
     if answer is not None and answer.error:
-        return Request(issue, answer, f"FAILED with errno {answer.error}", "lost")
+        return Request(issue, answer, f"FAILED: {error_name(answer.error)}", "lost")
     if issue.operation is Operation.FLUSH:
         ended = answer is not None
         return Request(issue, answer, "ended" if ended else "never ends", "durable")
