@@ -121,17 +121,16 @@ def crash(
             kept = None
             if keep_always or verdict.outcome is not Outcome.AGREES:
                 kept = keep(evidence, results_root(), name)
+            report = None
             if reports:
                 exhibit = None
                 if reports.wants_pictures:  # also of a green run, while its images are there
                     words = _cut_words(options, run)
                     scene = scene_of_crash(run.recording.trace, run.state, words)
                     exhibit = look_at(evidence.folder, era=options.era, scene=scene)
-                reports.write(
-                    crash_report(
-                        reports, options, kernel, run, kept=kept, repeat=repeat, exhibit=exhibit,
-                        strict=strict,
-                    )
+                report = crash_report(
+                    reports, options, kernel, run, kept=kept, repeat=repeat, exhibit=exhibit,
+                    strict=strict,
                 )  # fmt: skip
     if as_json:
         click.echo(
@@ -143,6 +142,8 @@ def crash(
     else:
         for line in report_lines(options, kernel, run, kept, repeat):
             click.echo(line)
+    if report is not None:  # last: a file that cannot be written any more hides no verdict
+        reports.write(report)
     return EXIT_DIFFERS if strict and verdict.outcome is Outcome.KNOWN else verdict.exit_status
 
 
