@@ -32,6 +32,7 @@ SUBCOMMANDS = {
         "Feed journals at random, hostile ones above all, to driver and model.",
     ),
     "scenarios": ("tools.scenarios:scenarios", "List and run the stories of a journaled array."),
+    "repro": ("tools.repro:repro", "Pack a red as one file; run, reduce, scrub, script it."),
     "dump": ("tools.dump:dump", "Print a write journal: text, JSON or a map."),
     "check": (
         "tools.check:check",

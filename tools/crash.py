@@ -14,7 +14,9 @@ from harness.campaign.crash import DEFAULT_STEPS, CrashOptions, CrashRun, CutCho
 from harness.campaign.evidence import Evidence, keep, new_evidence, verdict_document
 from harness.campaign.reports.looking import look_at
 from harness.campaign.reports.scene import scene_of_crash
+from harness.campaign.reproducing.ran import note_last, write_run
 from harness.crash.states import Loss
+from harness.crash.workload_json import encode_workload
 from harness.errors import EXIT_DIFFERS, BadInput, HarnessError, Unavailable
 from harness.storage.directories import results_root
 from harness.verdict.verdict import Outcome, Verdict
@@ -24,6 +26,7 @@ from tools.guest_options import era_of, find_kernel, guest_image, kernel_options
 from tools.progress import Say, progress
 from tools.report_files import ReportFiles
 from tools.report_options import report_options
+from tools.run_facts import run_facts
 from tools.run_options import json_option, strict_option
 from tools.run_reports import crash_report, failure_reported
 from tools.shape_options import chosen_shape, shape_options
@@ -120,7 +123,14 @@ def crash(
             verdict = run.verdict
             kept = None
             if keep_always or verdict.outcome is not Outcome.AGREES:
+                facts = run_facts(
+                    "crash", kernel, options.image, shape, seed=seed, made_by=repeat,
+                    jitter_us=jitter_us, say=say,
+                )  # fmt: skip
+                write_run(evidence.folder, facts)
+                evidence.write_json("workload.json", encode_workload(run.recording.workload))
                 kept = keep(evidence, results_root(), name)
+                note_last(results_root(), kept)
             report = None
             if reports:
                 exhibit = None

@@ -20,6 +20,7 @@ from harness.campaign.exploring.store import opened_store
 from harness.campaign.known_issues import known_issues_of
 from harness.campaign.lab import disk_caches
 from harness.campaign.reports.exploration_exhibits import exhibits_of_exploration
+from harness.campaign.reproducing.ran import note_last, write_run
 from harness.campaign.scenarios.campaign import with_shape
 from harness.crash.strategies import Strategy
 from harness.crash.trace import Cache
@@ -33,6 +34,7 @@ from tools.oracle_option import HELP, OraclesType
 from tools.progress import progress
 from tools.report_files import ReportFiles
 from tools.report_options import report_options
+from tools.run_facts import run_facts
 from tools.run_options import guests_option, json_option, state_option, strict_option
 from tools.run_reports import explore_report, failure_reported, smallest_of_exploration
 from tools.scenarios import find_scenario
@@ -168,7 +170,13 @@ def explore_command(
         folder = results_root() / f"explore-{options.key}"
         failure = failure_reported(reports, "explore", kernel=kernel.release, strict=strict)
         with alone_in(folder), failure:
+            facts = run_facts(
+                "explore", kernel, crash.image, shape, seed=seed, jitter_us=jitter_us,
+                lying=options.lying, say=say,
+            )  # fmt: skip
             explored = explore(options, folder, guests=guests, issues=issues, say=say, only=only)
+            write_run(folder, facts)
+            note_last(results_root(), folder)
             summary = summarise(folder, journaled=shape.journaled, only=only)
             smallest = []
             with opened_store(folder / STORE) as store:

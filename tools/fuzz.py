@@ -18,6 +18,7 @@ from harness.campaign.fuzzing.campaign import FuzzOptions, fuzz
 from harness.campaign.fuzzing.shrinking import shrink_reds
 from harness.campaign.known_issues import known_issues_of
 from harness.campaign.reports.exploration_exhibits import exhibits_of_fuzzing
+from harness.campaign.reproducing.ran import note_last, write_run
 from harness.errors import BadInput
 from harness.md.shape import KIB, MIB, Shape
 from harness.storage.directories import results_root
@@ -27,6 +28,7 @@ from tools.guest_options import era_of, find_kernel, guest_image, kernel_options
 from tools.progress import progress
 from tools.report_files import ReportFiles
 from tools.report_options import report_options
+from tools.run_facts import run_facts
 from tools.run_options import guests_option, json_option, state_option, strict_option
 from tools.run_reports import explore_report, failure_reported, smallest_of_fuzzing
 from tools.shape_options import chosen_shape, shape_options
@@ -102,7 +104,10 @@ def fuzz_command(
         folder = results_root() / f"fuzz-{options.key}"
         failure = failure_reported(reports, "fuzz", kernel=kernel.release, strict=strict)
         with alone_in(folder), failure:
+            facts = run_facts("fuzz", kernel, crash.image, shape, seed=seed, say=say)
             fuzzed = fuzz(options, folder, guests=guests, issues=issues, say=say, only=only)
+            write_run(folder, facts)
+            note_last(results_root(), folder)
             summary = summarise(folder, journaled=True, only=only, without_kernel=())
             smallest = []
             if shrink != "none" and only is None:

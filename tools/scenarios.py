@@ -13,6 +13,7 @@ import click
 from harness.campaign.conformance import PROMISES, read_promises
 from harness.campaign.exploring.alone import alone_in
 from harness.campaign.known_issues import read_known_issues
+from harness.campaign.reproducing.ran import note_last, write_run
 from harness.campaign.scenarios.campaign import (
     Job,
     Kernel,
@@ -37,6 +38,7 @@ from tools.lab_host import lab_kernel
 from tools.progress import Say, progress
 from tools.report_files import ReportFiles
 from tools.report_options import report_options
+from tools.run_facts import run_facts
 from tools.run_options import guests_option, json_option, strict_option
 from tools.run_reports import scenarios_report
 from tools.scenario_grid import document_of, grid_lines
@@ -189,7 +191,10 @@ def run_scenarios(
                 say(lacking)
             run = store.begin(run_key(jobs))
             results = []
-            for result in run_jobs(jobs, store, run, root, guests=guests, say=say):
+            describe = _Describer(mdadm, say)
+            for result in run_jobs(
+                jobs, store, run, root, guests=guests, say=say, describe=describe
+            ):
                 results.append(result)
                 say(_line_of(result, len(results), len(jobs)))
             if reports:
@@ -198,12 +203,42 @@ def run_scenarios(
                     scenarios_report(reports, results, eras=eras, seed=seed, strict=strict)
                 )
             store.finish(run)
+            _note_last(results)
     if as_json:
         click.echo(json.dumps(document_of(results), indent=1))
     else:
         for line in grid_lines(results, [s.name for s in chosen], [k.name for k in grid], repeats):
             click.echo(line)
     return _exit_status(results, strict=strict)
+
+
+class _Describer:
+    """Writes down what ran, for `mdjournal repro pack`."""
+
+    def __init__(self, mdadm: str, say: Say) -> None:
+        self._mdadm = mdadm
+        self._say = say
+
+    def __call__(self, job: Job, folder: Path) -> None:
+        """Write it into the folder of a story that is not green; a lab host's cannot be packed."""
+        if job.image.machine is not None:
+            return
+        facts = run_facts(
+            "scenarios", find_kernel(job.kernel.name, None, (), say=self._say), job.image,
+            job.scenario.needs, seed=job.seed, mdadm=self._mdadm, say=self._say,
+            made_by=f"tools/mdjournal scenarios run {job.scenario.name}"
+            f" --kernel {job.kernel.name} --seed {job.seed} --guest {job.guest.value}",
+        )  # fmt: skip
+        write_run(folder, facts)
+
+
+def _note_last(results: Sequence[Result]) -> None:
+    """Note the first red, the worst of them, as the newest result."""
+    for outcome in (Outcome.DIFFERS, Outcome.KNOWN):
+        for result in results:
+            if result.outcome is outcome and result.evidence:
+                note_last(results_root(), Path(result.evidence))
+                return
 
 
 @scenarios.command("conformance")

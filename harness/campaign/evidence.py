@@ -9,7 +9,7 @@ import re
 import shlex
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from harness.errors import BadInput
 from harness.hosts.host import CommandResult
 from harness.processes import temporary_folder
 from harness.storage.images import naming_full_disk
-from harness.verdict.verdict import Verdict
+from harness.verdict.verdict import Finding, Judgement, Outcome, Verdict
 
 KEPT_RUNS = 20  # older folders go; a folder of `crash` takes some 5 MB
 SCHEMA = 1
@@ -99,13 +99,33 @@ def verdict_document(verdict: Verdict) -> dict[str, Any]:
                 "oracle": judgement.oracle,
                 "compared": list(judgement.compared),
                 "findings": [
-                    {"what": finding.what, "details": list(finding.details)}
+                    {
+                        "oracle": finding.oracle,
+                        "what": finding.what,
+                        "details": list(finding.details),
+                        "facts": dict(finding.facts),
+                    }
                     for finding in judgement.findings
                 ],
             }
             for judgement in verdict.judgements
         ],
     }
+
+
+def verdict_in(document: Mapping[str, Any]) -> Verdict:
+    """Return the verdict that `verdict_document` made JSON values of."""
+    judgements = tuple(
+        Judgement(
+            each["oracle"], tuple(each["compared"]),
+            tuple(
+                Finding(f["oracle"], f["what"], tuple(f["details"]), f["facts"])
+                for f in each["findings"]
+            ),
+        )
+        for each in document["oracles"]
+    )  # fmt: skip
+    return Verdict(Outcome(document["verdict"]), judgements, document["reason"])
 
 
 def _take_name(folder: Path, wanted: Path) -> Path:

@@ -43,6 +43,22 @@ def known_issues_of(
     )
 
 
+def issues_of_any_kernel(shape: Shape, *, scenario: str = "") -> KnownIssues:
+    """Return what is listed for a shape and a scenario, whichever kernel it is about.
+
+    A red that is known on one kernel is the same red on another one.
+    """
+    facts = shape_facts(shape)
+    return KnownIssues(
+        tuple(
+            issue
+            for issue in read_known_issues()
+            if issue.shape.items() <= facts.items()
+            and (not issue.scenarios or scenario in issue.scenarios)
+        )
+    )
+
+
 def shape_facts(shape: Shape) -> dict[str, str]:
     """Return the figures of a shape that known issues speak of."""
     return {

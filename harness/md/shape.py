@@ -42,6 +42,7 @@ class Shape:
     discard: Discard = Discard.ARRAY
     spares: int = 0  # further disks, as large as a member's, that the array is not made of
     guard_bytes: int = 0  # of each disk, behind what the array has of it
+    own_sizes: tuple[int, ...] = ()  # bytes of each disk, where they are no sum of the above
 
     @property
     def geometry(self) -> Geometry:
@@ -78,7 +79,8 @@ class Shape:
         """Bytes of each disk by its name: members by their slots, spares, the journal last."""
         names = (*self.member_names, *self.spare_names)
         sizes = dict.fromkeys(names, self.member_disk_bytes)
-        return sizes | ({JOURNAL_NAME: self.journal_disk_bytes} if self.journaled else {})
+        sizes |= {JOURNAL_NAME: self.journal_disk_bytes} if self.journaled else {}
+        return dict(zip(sizes, self.own_sizes, strict=True)) if self.own_sizes else sizes
 
     def __str__(self) -> str:
         """Say it in one line."""
@@ -116,7 +118,7 @@ def decode_shape(document: Mapping[str, Any]) -> Shape:
     """
     kinds = {
         "level": Level, "mode": JournalMode, "member_cache": Cache, "journal_cache": Cache,
-        "journaled": bool, "bus": Bus, "discard": Discard,
+        "journaled": bool, "bus": Bus, "discard": Discard, "own_sizes": tuple,
     }  # fmt: skip
     try:
         return Shape(**{name: kinds.get(name, int)(value) for name, value in document.items()})

@@ -227,6 +227,20 @@ def with_log(superblock: Superblock, *, tail: int, data_size: int) -> bytes:
     return bytes(raw)
 
 
+def with_identity(
+    superblock: Superblock, *, set_uuid: bytes, set_name: bytes, device_uuid: bytes
+) -> bytes:
+    """Return a superblock's bytes for another array: its UUIDs and name, and no times."""
+    raw = bytearray(superblock.raw)
+    raw[16:64] = set_uuid + set_name.ljust(32, b"\0")
+    raw[168:184] = device_uuid
+    for ctime_or_utime in (64, 192):
+        raw[ctime_or_utime : ctime_or_utime + 8] = bytes(8)
+    raw[written_bytes(superblock) :] = bytes(len(raw) - written_bytes(superblock))
+    struct.pack_into("<I", raw, _CSUM_AT, superblock_checksum(bytes(raw)))
+    return bytes(raw)
+
+
 def bad_block_log(superblock: Superblock) -> tuple[int, int]:
     """Return where on its device the list of bad blocks is, as (sector, sectors); 0 where none."""
     (size,) = struct.unpack_from("<H", superblock.raw, 186)

@@ -16,6 +16,7 @@ from harness.ondisk.superblock import (
     Superblock,
     has_superblock_magic,
     parse_superblock,
+    superblock_places,
 )
 from harness.ondisk.units import BLOCK_SECTORS, SECTOR_BYTES, ArraySector, DeviceSector, LogSector
 from harness.recovery.era import Era
@@ -270,15 +271,17 @@ def superblocks_of(
     contents: Mapping[str, DiskContent], sizes_bytes: Mapping[str, int]
 ) -> dict[str, Superblock]:
     """Return the superblock of each disk that has one: what has none is not of any array."""
-    at = SUPERBLOCK_AT * SECTOR_BYTES
-    return {
-        name: parse_superblock(
-            content.read(at, SUPERBLOCK_BYTES), at=SUPERBLOCK_AT, minor_version=2,
-            device_sectors=sizes_bytes[name] // SECTOR_BYTES,
-        )
-        for name, content in contents.items()
-        if has_superblock_magic(content.read(at, SUPERBLOCK_BYTES))
-    }  # fmt: skip
+    found = {}
+    for name, content in contents.items():
+        sectors = sizes_bytes[name] // SECTOR_BYTES
+        for minor_version, at in superblock_places(sectors):
+            raw = content.read(at * SECTOR_BYTES, SUPERBLOCK_BYTES)
+            if has_superblock_magic(raw):
+                found[name] = parse_superblock(
+                    raw, at=at, minor_version=minor_version, device_sectors=sectors
+                )
+                break
+    return found
 
 
 class _Looks:

@@ -33,14 +33,14 @@ class Reason:
 
     def is_met_by(self, verdict: Verdict, issues: Sequence[KnownIssue]) -> bool:
         """Whether a verdict is red for this reason, maybe among others."""
-        return any(_reason(finding, issues) == self for finding in verdict.findings)
+        return any(reason_of(finding, issues) == self for finding in verdict.findings)
 
 
 def reasons_of(verdict: Verdict, issues: Sequence[KnownIssue], *, known: bool) -> list[Reason]:
     """Return why a verdict is red: the issues that explain it if all of it is *known*, or else the
     first of what none explains.
     """
-    every = [_reason(finding, issues) for finding in verdict.findings]
+    every = [reason_of(finding, issues) for finding in verdict.findings]
     if known:
         return list(dict.fromkeys(reason for reason in every if reason.known_as))
     return [reason for reason in every if not reason.known_as][:1]
@@ -53,14 +53,15 @@ def few_of_each_kind(findings: Iterable[Finding], most: int) -> tuple[Finding, .
     count: Counter[Reason] = Counter()
     kept = []
     for finding in findings:
-        kind = _reason(finding, ())
+        kind = reason_of(finding, ())
         count[kind] += 1
         if count[kind] <= most:
             kept.append(finding)
     return tuple(kept)
 
 
-def _reason(finding: Finding, issues: Sequence[KnownIssue]) -> Reason:
+def reason_of(finding: Finding, issues: Sequence[KnownIssue]) -> Reason:
+    """Return what a finding stands for: the issue of *issues* that explains it, or its sentence."""
     if (issue := issue_of(finding, issues)) is not None:
         return Reason(finding.oracle, "", issue.name)
     what = _HELD.sub("holds something", finding.what)

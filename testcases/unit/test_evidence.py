@@ -12,7 +12,14 @@ from pathlib import Path
 import pytest
 
 from harness.campaign import evidence as module
-from harness.campaign.evidence import KEPT_RUNS, Evidence, keep, new_evidence, verdict_document
+from harness.campaign.evidence import (
+    KEPT_RUNS,
+    Evidence,
+    keep,
+    new_evidence,
+    verdict_document,
+    verdict_in,
+)
 from harness.errors import EXIT_MISUSE, BadInput
 from harness.hosts.host import CommandResult
 from harness.verdict.verdict import Finding, Judgement, Verdict, verdict_of
@@ -154,10 +161,18 @@ def test_a_verdict_is_written_with_every_finding() -> None:
             {
                 "oracle": "available",
                 "compared": ["tried"],
-                "findings": [{"what": "not assembled", "details": ["because"]}],
+                "findings": [
+                    {
+                        "oracle": "available",
+                        "what": "not assembled",
+                        "details": ["because"],
+                        "facts": {"ahead": 1},
+                    }
+                ],
             }
         ],
     }
+    assert verdict_in(json.loads(json.dumps(document))) == verdict
     assert verdict_document(Verdict(verdict.outcome))["oracles"] == []
 
 

@@ -218,8 +218,7 @@ def bank_guest(image: GuestImage, shape: Shape, *, say: Say) -> Iterator[BankGue
         disks = []
         for name in caches:
             path = folder / f"{name}.img"
-            is_journal = name == JOURNAL_NAME
-            create_image(path, shape.journal_disk_bytes if is_journal else shape.member_disk_bytes)
+            create_image(path, shape.disk_sizes[name])
             disks.append(served_disk(shape, name, path))
         with serving(disks, trace=folder / "start.mdjtrace", bank=bank) as server:
             config = MachineConfig(

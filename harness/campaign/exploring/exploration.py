@@ -30,6 +30,7 @@ from harness.campaign.exploring.recordings import (
     sequence_recordings,
 )
 from harness.campaign.exploring.recoveries import Progress, Recoveries, StateNotes
+from harness.campaign.exploring.seeking import hung_verdict
 from harness.campaign.exploring.state_evidence import keep_state
 from harness.campaign.exploring.store import (
     ITSELF,
@@ -49,7 +50,7 @@ from harness.crash.strategies import (
     ChosenState,
 )
 from harness.errors import BadInput
-from harness.verdict.verdict import Finding, Judgement, Outcome, Verdict, verdict_of
+from harness.verdict.verdict import Outcome, Verdict
 
 STORE = "explore.sqlite"
 _FINISHED = "finished"
@@ -172,9 +173,7 @@ class _Run:
             return
         recording = named.recording
         if recording is None:
-            what = f"recording {named.name}: {named.hangs.splitlines()[0]}"
-            finding = Finding("alive", what, tuple(named.hangs.splitlines()[1:]))
-            verdict = verdict_of((Judgement("alive", ("the workload itself",), (finding,)),))
+            verdict = hung_verdict(named.hangs)
         elif self._options.crash.shape.journaled:
             verdict = judge_trace(recording)
         else:

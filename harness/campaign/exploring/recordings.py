@@ -42,7 +42,8 @@ _SEQUENCES = "sequences"
 _BASE = "base.mdjtrace"
 _PLAIN_BASE = "plain-base.mdjtrace"
 _BARE = "bare.mdjtrace"
-_WORKLOAD = "workload.json"
+WORKLOAD = "workload.json"
+WORKLOADS = "workloads.json"  # of an exhaustive exploration: by the recording's number
 _HANGS = ".hangs"
 _AT_ONCE = 4  # sequences handed to a guest
 PROMISED = f"{FLUSHED}1"  # the prelude's only write
@@ -67,8 +68,9 @@ def drawn_recording(options: CrashOptions, folder: Path, say: Say) -> NamedRecor
             evidence = Evidence(place)
             record(options, evidence, say=say)
             evidence.path(TRACE).rename(path)
-    trace = decode(path.read_bytes())
-    return NamedRecording(name, recording_of(workload_of(options), trace))
+    workload = workload_of(options)
+    (folder / WORKLOAD).write_text(json.dumps(encode_workload(workload)))
+    return NamedRecording(name, recording_of(workload, decode(path.read_bytes())))
 
 
 def scenario_recording(
@@ -79,7 +81,7 @@ def scenario_recording(
     Raises:
         BadInput: it did not come to its end, or its power was cut on the way.
     """
-    path, steps = folder / TRACE, folder / _WORKLOAD
+    path, steps = folder / TRACE, folder / WORKLOAD
     if not path.exists():
         with temporary_folder(prefix=".recording-", parent=folder) as place:
             asked = ScenarioOptions(
@@ -99,7 +101,7 @@ def recorded_workload(scenario: Scenario | None, options: CrashOptions, folder: 
     """Return what an exploration of one recording has recorded."""
     if scenario is None:
         return workload_of(options)
-    return decode_workload(json.loads((folder / _WORKLOAD).read_text()))
+    return decode_workload(json.loads((folder / WORKLOAD).read_text()))
 
 
 def sequences_of(options: CrashOptions, length: int) -> list[OperationSequence]:
@@ -130,10 +132,22 @@ def sequence_recordings(
         for number, sequence in enumerate(every)
         if not (_path(place, number).exists() or _hang_path(place, number).exists())
     ]
+    _write_workloads(folder / WORKLOADS, options, every)
     if missing:
         _record_all(options, base, missing, guests=guests, say=say)
     for number, sequence in enumerate(every):
         yield _read_sequence(options, sequence, place, number)
+
+
+def _write_workloads(path: Path, options: CrashOptions, every: Sequence[OperationSequence]) -> None:
+    """Write down what each sequence does, and in which mode, for who packs a red of it."""
+    workloads = [encode_workload(whole_workload(options, sequence)) for sequence in every]
+    document = [
+        {"mode": sequence.mode.value, "workload": workload}
+        for sequence, workload in zip(every, workloads, strict=True)
+    ]
+    with naming_full_disk(path.parent), replacing(path) as temporary:
+        temporary.write_text(json.dumps(document))
 
 
 def whole_workload(options: CrashOptions, sequence: OperationSequence) -> Workload:

@@ -141,15 +141,19 @@ def _keep(place: Path, options: ExploreOptions, shrunk: Shrunk, before: int) -> 
         keep_contents(place, {"before": dict(zip(sizes, chosen.contents(), strict=True))}, sizes)
     else:
         keep_contents(place, {}, sizes)
-    write_trace(place / TRACE, recording.trace)
-    lost = [] if chosen is None else list(_lost(chosen, recording.trace.disks))
-    events = recording.events if chosen is None else chosen.cut.sequence - recording.first_event
+    lost, events = [], 0
+    if recording is not None:
+        write_trace(place / TRACE, recording.trace)
+        events = recording.events
+        if chosen is not None:
+            lost = list(_lost(chosen, recording.trace.disks))
+            events = chosen.cut.sequence - recording.first_event
     steps = tuple(describe_step(step) for step in shrunk.steps)
     document = {
         "schema": 1, "finding": str(shrunk.reason), "shape": encode_shape(options.crash.shape),
         "kernel": options.crash.image.kernel_version, "seed": options.crash.seed,
         "steps": steps, "events_before_the_cut": events, "lost": lost,
-        "workload": encode_workload(recording.workload),
+        "workload": encode_workload(shrunk.workload),
         "state": None if chosen is None else encode_state(chosen),
         "recordings": shrunk.recordings, "recorded_red": shrunk.recorded_red,
         **verdict_document(shrunk.verdict),
@@ -164,7 +168,7 @@ def _keep(place: Path, options: ExploreOptions, shrunk: Shrunk, before: int) -> 
 def encode_state(chosen: ChosenState) -> dict[str, Any]:
     """Return a state as JSON values: its cut, and what survives of which uncertain write."""
     survives = [[*place, [list(r) for r in ranges]] for place, ranges in chosen.survives.items()]
-    return {"cut": chosen.cut.sequence, "survives": survives}
+    return {"number": chosen.number, "cut": chosen.cut.sequence, "survives": survives}
 
 
 def decode_state(document: Mapping[str, Any], trace: Trace) -> ChosenState:
@@ -175,7 +179,7 @@ def decode_state(document: Mapping[str, Any], trace: Trace) -> ChosenState:
         (int(disk), int(number)): tuple((int(at), int(length)) for at, length in ranges)
         for disk, number, ranges in document["survives"]
     }
-    return ChosenState(0, cut, survives)
+    return ChosenState(int(document.get("number", 0)), cut, survives)
 
 
 def _lost(chosen: ChosenState, disks: tuple[TraceDisk, ...]) -> Iterator[Mapping[str, Any]]:

@@ -39,6 +39,7 @@ from harness.verdict.predicted_state import PredictedState
 from harness.verdict.verdict import Outcome, Verdict
 
 GENERATION = 1  # of the generator: another one makes other journals of the same seed
+THERE = "state.json"
 _MOST_KEPT = 5  # red states of which the images are kept
 
 
@@ -216,8 +217,13 @@ class _Run:
         state = fuzzed_state(self._ground, crash.seed, number)
         lines = in_words(state.journal, state.array)
         (folder / "journal.txt").write_text("".join(f"{line}\n" for line in lines))
-        document = {"schema": 1, "seed": crash.seed, "state": number, "assembled": state.there}
-        (folder / "state.json").write_text(json.dumps(document, indent=1) + "\n")
+        write_there(folder, state)
+
+
+def write_there(folder: Path, state: FuzzedState) -> None:
+    """Write down of which disks an array is assembled."""
+    document = {"schema": 1, "state": state.number, "assembled": state.there}
+    (folder / THERE).write_text(json.dumps(document, indent=1) + "\n")
 
 
 def plan_in_era(predicted: PredictedState, era_name: str) -> RecoveryPlan | None:

@@ -18,7 +18,7 @@ from harness.campaign.exploring.exploration import STORE
 from harness.campaign.exploring.guest_pool import Judged
 from harness.campaign.exploring.state_evidence import keep_state
 from harness.campaign.exploring.store import opened_store
-from harness.campaign.fuzzing.campaign import Fuzzed, FuzzOptions
+from harness.campaign.fuzzing.campaign import Fuzzed, FuzzOptions, write_there
 from harness.campaign.fuzzing.ground import FuzzedState, fuzzed_state, state_with
 from harness.campaign.fuzzing.subject import look_at
 from harness.campaign.known_issues import KnownIssues
@@ -118,6 +118,7 @@ class _Shrinker:
         judged, journal = self._best
         sizes = self._options.crash.shape.disk_sizes
         keep_state(folder, judged, sizes)
+        write_there(folder, self._state)
         words = in_words(journal, self._state.array)
         (folder / "journal.txt").write_text("".join(f"{line}\n" for line in words))
         return Smallest(

@@ -6,14 +6,15 @@ import contextlib
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from harness.campaign.exploring.batch import Looks, RecoveredState, StateToRecover
 from harness.campaign.exploring.guest_pool import Job
 from harness.campaign.exploring.oracles import Oracles, Sampled
 from harness.campaign.exploring.state_judging import judge_recovered
 from harness.campaign.exploring.subjects import digest_of, members_of
-from harness.campaign.fuzzing.ground import FuzzedState
 from harness.campaign.judging import judge_alive
+from harness.crash.content import DiskContent
 from harness.recovery.era import Era
 from harness.recovery.log import UndefinedRecovery
 from harness.recovery.members import Array, put_together
@@ -35,6 +36,26 @@ from harness.verdict.verdict import Judgement, Outcome, Verdict, verdict_of
 DEADLINE_S = 30.0  # of one request to md, which takes about a second: hangs are frequent here
 
 
+class StateOnDisks(Protocol):
+    """An array's disks, and which of them take part."""
+
+    @property
+    def number(self) -> int:
+        """Of the state."""
+
+    @property
+    def contents(self) -> Mapping[str, DiskContent]:
+        """Of every disk, by name."""
+
+    @property
+    def there(self) -> tuple[str, ...]:
+        """Names of those that take part."""
+
+    @property
+    def on_disks_there(self) -> dict[str, DiskContent]:
+        """The contents of those."""
+
+
 @dataclass(frozen=True, slots=True)
 class FuzzLook:
     """The job that a state is, and what is known of it before."""
@@ -45,7 +66,7 @@ class FuzzLook:
 
 
 def look_at(
-    state: FuzzedState,
+    state: StateOnDisks,
     sizes_bytes: Mapping[str, int],
     era: Era,
     oracles: Oracles,
@@ -143,7 +164,7 @@ def _started(done: RecoveredState) -> RecoveredState:
 
 
 def _untold(
-    state: FuzzedState,
+    state: StateOnDisks,
     sizes_bytes: Mapping[str, int],
     era: Era,
     ticket: int,
@@ -163,7 +184,7 @@ def _untold(
     return FuzzLook(Verdict(Outcome.NOT_RUN, (judgement,), str(undefined)), job, None)
 
 
-def _to_recover(state: FuzzedState, ticket: int, looks: Looks) -> StateToRecover:
+def _to_recover(state: StateOnDisks, ticket: int, looks: Looks) -> StateToRecover:
     return StateToRecover(
         number=ticket, contents=state.contents, assemble=state.there, looks=looks,
         deadline_s=DEADLINE_S,

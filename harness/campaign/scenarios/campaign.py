@@ -21,6 +21,7 @@ from harness.campaign.scenarios.results import Result, ResultStore
 from harness.campaign.scenarios.rig import Stopper
 from harness.campaign.scenarios.running import ScenarioOptions, run_scenario
 from harness.campaign.scenarios.scenario import GuestKind, Scenario
+from harness.campaign.scenarios.scenario_json import encode_scenario
 from harness.errors import HarnessError
 from harness.processes import temporary_folder
 from harness.recovery.era import Era
@@ -53,6 +54,9 @@ class Job:
         return self.kernel.images[self.guest]
 
 
+Describe = Callable[[Job, Path], None]
+
+
 def run_key(jobs: Sequence[Job]) -> str:
     """Return what tells a run from others, so that it can be gone on with."""
     parts = (
@@ -70,6 +74,7 @@ def run_jobs(
     *,
     guests: int,
     say: Say,
+    describe: Describe = lambda _job, _folder: None,
 ) -> Iterator[Result]:
     """Yield each result as it comes; of those known from before, at once.
 
@@ -80,6 +85,7 @@ def run_jobs(
         folder: gets the evidence of what is not green.
         guests: how many at once.
         say: takes a line about anything slow.
+        describe: writes down what ran into the folder of what is not green.
     """
     known = {(r.scenario, r.kernel, r.repeat): r for r in store.of_run(run)}
     todo: queue.SimpleQueue[Job] = queue.SimpleQueue()
@@ -90,7 +96,7 @@ def run_jobs(
         else:
             todo.put(job)
             left += 1
-    with _workers(todo, folder, guests, say) as results:
+    with _workers(todo, folder, guests, say, describe) as results:
         for _ in range(left):
             result = results.get()
             if isinstance(result, BaseException):
@@ -101,7 +107,7 @@ def run_jobs(
 
 @contextlib.contextmanager
 def _workers(
-    todo: queue.SimpleQueue[Job], folder: Path, guests: int, say: Say
+    todo: queue.SimpleQueue[Job], folder: Path, guests: int, say: Say, describe: Describe
 ) -> Iterator[queue.SimpleQueue[Result | BaseException]]:
     """Give the results of jobs that threads do; however the block ends, nothing of it is left."""
     results: queue.SimpleQueue[Result | BaseException] = queue.SimpleQueue()
@@ -110,7 +116,7 @@ def _workers(
     def work() -> None:
         with contextlib.suppress(queue.Empty):
             while not running.stopping:
-                results.put(_do(todo.get_nowait(), folder, running.begin, say))
+                results.put(_do(todo.get_nowait(), folder, running.begin, say, describe))
 
     def guarded() -> None:
         try:
@@ -160,7 +166,9 @@ def _end(guest: Stopper) -> None:
         os.kill(guest, signal.SIGKILL)
 
 
-def _do(job: Job, folder: Path, began: Callable[[Stopper], None], say: Say) -> Result:
+def _do(
+    job: Job, folder: Path, began: Callable[[Stopper], None], say: Say, describe: Describe
+) -> Result:
     """Run a scenario; the folder of one that is not green is kept."""
     folder.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
@@ -185,6 +193,8 @@ def _do(job: Job, folder: Path, began: Callable[[Stopper], None], say: Say) -> R
             target = folder / f"{job.scenario.name}-{job.kernel.name}-{job.repeat}"
             verdict = _as_kept(verdict, place, target)
             evidence.write_json("verdict.json", verdict_document(verdict))
+            evidence.write_json("scenario.json", encode_scenario(job.scenario))
+            describe(job, place)
             kept = str(_keep(place, target))
     return Result(
         scenario=job.scenario.name, kernel=job.kernel.name, repeat=job.repeat,

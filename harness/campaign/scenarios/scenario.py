@@ -17,7 +17,7 @@ from harness.crash.workload import JournalMode
 from harness.errors import BadInput
 from harness.md.shape import Shape
 
-_CLAIM = re.compile(r"[a-z0-9][a-z0-9 %]*[a-z0-9%]")
+CLAIM = re.compile(r"[a-z0-9][a-z0-9 %]*[a-z0-9%]")
 
 
 class GuestKind(enum.Enum):
@@ -86,7 +86,7 @@ def read_scenarios(folder: Path) -> tuple[Scenario, ...]:
     found: dict[str, Scenario] = {}
     for path in sorted(folder.glob("[a-z]*.py")):
         for scenario in _scenarios_of(path):
-            if not _CLAIM.fullmatch(scenario.claim):
+            if not CLAIM.fullmatch(scenario.claim):
                 raise BadInput(
                     f"{path.name}: {scenario.claim!r} is no claim in plain lower-case words"
                 )

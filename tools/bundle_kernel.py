@@ -1,0 +1,94 @@
+"""Which kernel a bundle runs on: the one that it is from, or the one that is asked for."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.campaign.reproducing.bundle import Bundle
+from harness.campaign.reproducing.running import Bench
+from harness.campaign.scenarios.scenario import GuestKind
+from harness.errors import BadInput
+from kvm_images import debian_root
+from kvm_images.kernels import Kernel, base_of
+from kvm_images.modules import module_name
+from tools.guest_options import era_of, find_kernel, full_guest_image, guest_image
+from tools.progress import Say
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9.+~-]*")  # of a catalogue, or a version: never a path
+
+
+def bundle_kernel_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--kernel``, ``--modules``, ``--module``, ``--module-dir`` and ``--accel``."""
+    options = (
+        click.option(
+            "--kernel", "kernel_name", metavar="NAME|BZIMAGE",
+            help="A name from `mdjournal kernels list`, or your own image. Default: the bundle's.",
+        ),
+        click.option(
+            "--modules", type=click.Path(path_type=Path), metavar="DIR",
+            help="The modules of your own image: lib/modules/RELEASE.",
+        ),
+        click.option(
+            "--module", "replaced", type=click.Path(path_type=Path), multiple=True,
+            metavar="FILE.ko", help="Put this module in place of the kernel's own; repeatable.",
+        ),
+        click.option(
+            "--module-dir", type=click.Path(path_type=Path), metavar="DIR",
+            help="Likewise each module that is found below a build tree.",
+        ),
+        click.option(
+            "--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto",
+            show_default=True, help="auto tries KVM with a small guest, once.",
+        ),
+    )  # fmt: skip
+    return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
+
+
+def modules_below(folder: Path) -> tuple[Path, ...]:
+    """Return every module of a build tree, one of each name.
+
+    Raises:
+        BadInput: there is none.
+    """
+    found = {module_name(path.stem): path for path in sorted(folder.glob("**/*.ko"))}
+    if not found:
+        raise BadInput(f"--module-dir {folder}: no *.ko in it; build raid456.ko there first")
+    return tuple(found.values())
+
+
+def bench_of(
+    bundle: Bundle, kernel_name: str | None, modules: Path | None, replaced: tuple[Path, ...],
+    accel: str, *, say: Say,
+) -> tuple[Kernel, Bench]:  # fmt: skip
+    """Return the kernel that a bundle is to run on, and what runs it.
+
+    Raises:
+        BadInput: the bundle's own kernel cannot be had by its name.
+    """
+    own = bundle.kernel
+    if kernel_name is None:
+        kernel_name = own.name
+        if not _NAME.fullmatch(own.name) or Path(own.name).exists():
+            raise BadInput(
+                f"the bundle is from a kernel of its maker's own, {own.release}; give --kernel"
+            )
+        if own.replaced and not replaced:
+            raise BadInput(
+                f"the bundle is from {own.name} with another {', '.join(own.replaced)}; give that"
+                " with --module, or --kernel"
+            )
+    kernel = find_kernel(kernel_name, modules, replaced, say=say)
+    if bundle.scenario is not None and bundle.scenario.injects and base_of(kernel.name) is None:
+        raise BadInput(f"the bundle's story needs a debug kernel, which {kernel.name} is not")
+    if bundle.guest.kind == GuestKind.FULL.value:
+        mdadm = bundle.guest.mdadm or debian_root.DEFAULT_MDADM
+        image = full_guest_image(kernel, accel, mdadm, say=say)
+    else:
+        image = guest_image(kernel, accel, say=say)
+    return kernel, Bench(image=image, era=era_of(kernel), say=say)
