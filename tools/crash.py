@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import shlex
 import shutil
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,8 @@ import click
 
 from harness.campaign.crash import DEFAULT_STEPS, CrashOptions, CrashRun, CutChoice, run_crash
 from harness.campaign.evidence import Evidence, keep, new_evidence, verdict_document
+from harness.campaign.reports.looking import look_at
+from harness.campaign.reports.scene import scene_of_crash
 from harness.campaign.reproducing.ran import note_last, write_run
 from harness.crash.states import Loss
 from harness.crash.workload_json import encode_workload
@@ -24,9 +24,13 @@ from kvm_images.kernels import Kernel
 from tools.crash_report import failure_lines, report_lines
 from tools.guest_options import era_of, find_kernel, guest_image, kernel_options
 from tools.progress import Say, progress
+from tools.report_files import ReportFiles
+from tools.report_options import report_options
 from tools.run_facts import run_facts
 from tools.run_options import json_option, strict_option
+from tools.run_reports import crash_report, failure_reported
 from tools.shape_options import chosen_shape, shape_options
+from tools.typed_command import typed_command
 
 _LEAST_FREE_BYTES = 1 << 20
 
@@ -81,8 +85,10 @@ class CutType(click.ParamType[Any]):
 @click.option("--keep", "keep_always", is_flag=True, help="Keep the evidence of a green run too.")
 @strict_option
 @json_option
+@report_options
 def crash(
     *,
+    reports: ReportFiles,
     kernel_name: str,
     modules: Path | None,
     replaced: tuple[Path, ...],
@@ -103,7 +109,7 @@ def crash(
     """
     shape = chosen_shape(**shape_given)
     seed = time.time_ns() // 1_000_000 % 10_000_000 if seed is None else seed
-    repeat = _command_to_repeat(seed)
+    repeat = typed_command("--seed", str(seed), without=("--seed",))
     name = f"crash-raid{shape.level:d}-{shape.members}-{shape.mode.value}-seed{seed}"
     with progress("crash") as say:
         kernel = find_kernel(kernel_name, modules, replaced, say=say)
@@ -112,7 +118,8 @@ def crash(
             seed=seed, cut=cut or CutChoice(), loss=Loss(lose), steps=steps, jitter_us=jitter_us,
         )  # fmt: skip
         with new_evidence(results_root(), name) as evidence:
-            run = _run(options, kernel, evidence, repeat, say)
+            with failure_reported(reports, "crash", kernel=kernel.release, strict=strict):
+                run = _run(options, kernel, evidence, repeat, say)
             verdict = run.verdict
             kept = None
             if keep_always or verdict.outcome is not Outcome.AGREES:
@@ -124,6 +131,17 @@ def crash(
                 evidence.write_json("workload.json", encode_workload(run.recording.workload))
                 kept = keep(evidence, results_root(), name)
                 note_last(results_root(), kept)
+            report = None
+            if reports:
+                exhibit = None
+                if reports.wants_pictures:  # also of a green run, while its images are there
+                    words = _cut_words(options, run)
+                    scene = scene_of_crash(run.recording.trace, run.state, words)
+                    exhibit = look_at(evidence.folder, era=options.era, scene=scene)
+                report = crash_report(
+                    reports, options, kernel, run, kept=kept, repeat=repeat, exhibit=exhibit,
+                    strict=strict,
+                )  # fmt: skip
     if as_json:
         click.echo(
             json.dumps(
@@ -134,6 +152,8 @@ def crash(
     else:
         for line in report_lines(options, kernel, run, kept, repeat):
             click.echo(line)
+    if report is not None:  # last: a file that cannot be written any more hides no verdict
+        reports.write(report)
     return EXIT_DIFFERS if strict and verdict.outcome is Outcome.KNOWN else verdict.exit_status
 
 
@@ -162,6 +182,14 @@ def _run(
     return run
 
 
+def _cut_words(options: CrashOptions, run: CrashRun) -> str:
+    return (
+        f"before event {run.state.cut} of the trace, {run.cut_event} of {run.recording.events} of"
+        f" the workload; {run.state.lost_writes} writes lost, {run.state.torn_writes} torn"
+        f" (--lose {options.loss.value})"
+    )
+
+
 def _document(options: CrashOptions, kernel: Kernel, run: CrashRun, repeat: str) -> dict[str, Any]:
     plan = run.replayed.plan
     return {
@@ -181,11 +209,3 @@ def _document(options: CrashOptions, kernel: Kernel, run: CrashRun, repeat: str)
                  "journal_tail": plan.journal_tail, "message": plan.message},
         "repeat": repeat,
     }  # fmt: skip
-
-
-def _command_to_repeat(seed: int) -> str:
-    """Return the command as it was typed, with the seed in it."""
-    typed = sys.argv[1:]
-    if not any(word == "--seed" or word.startswith("--seed=") for word in typed):
-        typed = [*typed, "--seed", str(seed)]
-    return shlex.join(["tools/mdjournal", *typed])

@@ -10,7 +10,6 @@ from typing import Any
 import click
 
 from harness.errors import BadInput
-from harness.ondisk.crc import uuid_checksum
 from harness.ondisk.log import (
     BrokenPayload,
     DataPayload,
@@ -20,7 +19,6 @@ from harness.ondisk.log import (
     placed_payloads,
 )
 from harness.ondisk.units import LogSector
-from harness.recovery.era import Era
 from harness.recovery.log import ScannedMeta, StripeReplay, ring_of
 from harness.recovery.members import Array, format_uuid
 from harness.recovery.plan import RecoveryPlan
@@ -28,11 +26,9 @@ from harness.storage.array_files import ArrayFiles, read_journaled
 from harness.storage.atomic import replacing
 from harness.storage.images import naming_full_disk
 from harness.storage.plans import LiveMetas, outline_of, replays_of
-from harness.storage.ring_blocks import read_ring
+from harness.storage.ring_pictures import draw_journal
 from harness.storage.ring_survey import read_differences
 from harness.verdict.journal_text import journal_lines, plan_lines
-from harness.verdict.ring_map import Subject, ring_map
-from harness.verdict.ring_regions import Rest, live_log
 from tools.json_lines import json_lines
 from tools.offline_options import chosen_era, images_argument, model_options
 from tools.progress import watched
@@ -72,7 +68,7 @@ def dump(
         plan = outline_of(seen, era, stripe_cache_size=stripe_cache_size)
         differences = read_differences(seen, era, stripe_cache_size=stripe_cache_size)
         if svg is not None:
-            _write_map(svg, _draw_map(seen, plan, era))
+            _write_map(svg, draw_journal(seen, plan, era))
     metas = LiveMetas(files, era)
     if as_json:
         replays = replays_of(files, era, stripe_cache_size=stripe_cache_size)
@@ -111,18 +107,6 @@ def _require_free(target: Path, images: tuple[Path, ...], *, force: bool) -> Non
             raise BadInput(f"{target}: is there already; say --force, or name another file")
     except OSError as error:
         raise _unwritable(target, error) from error
-
-
-def _draw_map(files: ArrayFiles, plan: RecoveryPlan, era: Era) -> str:
-    array, ring, metas = files.array, ring_of(files.journal.data_size), LiveMetas(files, era)
-    subject = Subject(
-        name=_name(array), uuid=format_uuid(array.set_uuid), geometry=array.geometry,
-        journal=Path(files.journal_label).name, ring=ring,
-        journal_tail=files.journal.journal_tail, era=era.name,
-    )  # fmt: skip
-    rest = Rest(live_log(metas, ring), plan, ring, seed=uuid_checksum(array.set_uuid))
-    regions = rest.regions(read_ring(files, rest.position, rest.sectors))
-    return ring_map(subject, metas, plan, rest, regions)
 
 
 def _write_map(target: Path, text: str) -> None:

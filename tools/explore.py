@@ -19,6 +19,7 @@ from harness.campaign.exploring.smallest import shrink_reds
 from harness.campaign.exploring.store import opened_store
 from harness.campaign.known_issues import known_issues_of
 from harness.campaign.lab import disk_caches
+from harness.campaign.reports.exploration_exhibits import exhibits_of_exploration
 from harness.campaign.reproducing.ran import note_last, write_run
 from harness.campaign.scenarios.campaign import with_shape
 from harness.crash.strategies import Strategy
@@ -31,8 +32,11 @@ from tools.explore_summary import exit_status, summarise
 from tools.guest_options import era_of, find_kernel, guest_image, kernel_options
 from tools.oracle_option import HELP, OraclesType
 from tools.progress import progress
+from tools.report_files import ReportFiles
+from tools.report_options import report_options
 from tools.run_facts import run_facts
 from tools.run_options import guests_option, json_option, state_option, strict_option
+from tools.run_reports import explore_report, failure_reported, smallest_of_exploration
 from tools.scenarios import find_scenario
 from tools.shape_options import changed_fields, chosen_shape, shape_options
 
@@ -107,8 +111,10 @@ _DEFAULT_STEPS = 12
 )  # fmt: skip
 @strict_option
 @json_option
+@report_options
 def explore_command(
     *,
+    reports: ReportFiles,
     kernel_name: str,
     modules: Path | None,
     replaced: tuple[Path, ...],
@@ -162,7 +168,8 @@ def explore_command(
         )  # fmt: skip
         issues = known_issues_of(crash.image.kernel_version, shape)
         folder = results_root() / f"explore-{options.key}"
-        with alone_in(folder):
+        failure = failure_reported(reports, "explore", kernel=kernel.release, strict=strict)
+        with alone_in(folder), failure:
             facts = run_facts(
                 "explore", kernel, crash.image, shape, seed=seed, jitter_us=jitter_us,
                 lying=options.lying, say=say,
@@ -177,6 +184,16 @@ def explore_command(
                     smallest = shrink_reds(
                         options, folder, store, issues,
                         known=shrink == "all", limit_s=shrink_s, say=say,
+                    )  # fmt: skip
+                if reports:
+                    reports.write(
+                        explore_report(
+                            reports, "explore", crash, kernel, store, summary, folder=folder,
+                            only=only, strict=strict, smallest=smallest_of_exploration(smallest),
+                            look=lambda cases: exhibits_of_exploration(
+                                options, folder, cases, guests=guests, say=say
+                            ),
+                        )
                     )  # fmt: skip
                 if only is None:
                     finish(store)

@@ -17,6 +17,7 @@ from harness.campaign.exploring.store import opened_store
 from harness.campaign.fuzzing.campaign import FuzzOptions, fuzz
 from harness.campaign.fuzzing.shrinking import shrink_reds
 from harness.campaign.known_issues import known_issues_of
+from harness.campaign.reports.exploration_exhibits import exhibits_of_fuzzing
 from harness.campaign.reproducing.ran import note_last, write_run
 from harness.errors import BadInput
 from harness.md.shape import KIB, MIB, Shape
@@ -25,8 +26,11 @@ from tools.explore_summary import exit_status, summarise
 from tools.fuzz_report import report_lines, summary_document
 from tools.guest_options import era_of, find_kernel, guest_image, kernel_options
 from tools.progress import progress
+from tools.report_files import ReportFiles
+from tools.report_options import report_options
 from tools.run_facts import run_facts
 from tools.run_options import guests_option, json_option, state_option, strict_option
+from tools.run_reports import explore_report, failure_reported, smallest_of_fuzzing
 from tools.shape_options import chosen_shape, shape_options
 
 _COMPONENT_BYTES = 2 * MIB  # small: its edges are near
@@ -58,8 +62,10 @@ _SECOND = 0.25  # share of the states of which what recovery left is recovered o
 )  # fmt: skip
 @strict_option
 @json_option
+@report_options
 def fuzz_command(
     *,
+    reports: ReportFiles,
     kernel_name: str,
     modules: Path | None,
     replaced: tuple[Path, ...],
@@ -96,7 +102,8 @@ def fuzz_command(
         options = FuzzOptions(crash=crash, states=states, oracles=oracles, keep=keep)
         issues = known_issues_of(crash.image.kernel_version, shape)
         folder = results_root() / f"fuzz-{options.key}"
-        with alone_in(folder):
+        failure = failure_reported(reports, "fuzz", kernel=kernel.release, strict=strict)
+        with alone_in(folder), failure:
             facts = run_facts("fuzz", kernel, crash.image, shape, seed=seed, say=say)
             fuzzed = fuzz(options, folder, guests=guests, issues=issues, say=say, only=only)
             write_run(folder, facts)
@@ -105,8 +112,18 @@ def fuzz_command(
             smallest = []
             if shrink != "none" and only is None:
                 smallest = shrink_reds(options, fuzzed, issues, limit_s=shrink_s, say=say)
-            if only is None:
-                with opened_store(folder / STORE) as store:
+            with opened_store(folder / STORE) as store:
+                if reports:
+                    reports.write(
+                        explore_report(
+                            reports, "fuzz", crash, kernel, store, summary, folder=folder,
+                            only=only, strict=strict, smallest=smallest_of_fuzzing(smallest),
+                            look=lambda cases: exhibits_of_fuzzing(
+                                options, fuzzed.ground, folder, cases
+                            ),
+                        )
+                    )  # fmt: skip
+                if only is None:
                     finish(store)
     if as_json:
         document = summary_document(options, kernel, fuzzed, summary, smallest)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shlex
-import sys
 
 from harness.campaign.lab import GuestImage
 from harness.campaign.reproducing.bundle import GuestFacts, KernelFacts
@@ -14,13 +12,9 @@ from kvm_images.kernels import Kernel
 from kvm_images.modules import ModuleTree
 from kvm_images.userland import userland
 from tools.progress import Say
+from tools.typed_command import typed_command
 
 _DRIVER = "raid456"
-
-
-def command_line(*more: str) -> str:
-    """Return the command as it was typed, with *more* words behind it."""
-    return shlex.join(["tools/mdjournal", *sys.argv[1:], *more])
 
 
 def kernel_facts(kernel: Kernel) -> KernelFacts:
@@ -51,7 +45,7 @@ def run_facts(
 ) -> RunFacts:  # fmt: skip
     """Return all that `ran.write_run` writes down."""
     return RunFacts(
-        command=command, made_by=made_by or command_line(), kernel=kernel_facts(kernel),
+        command=command, made_by=made_by or typed_command(), kernel=kernel_facts(kernel),
         guest=guest_facts(image, mdadm, say=say), shape=shape, seed=seed, jitter_us=jitter_us,
         lying=lying,
     )  # fmt: skip

@@ -36,8 +36,11 @@ from tools.conformance_page import page_of
 from tools.guest_options import era_of, find_kernel, full_guest_image, guest_image
 from tools.lab_host import lab_kernel
 from tools.progress import Say, progress
+from tools.report_files import ReportFiles
+from tools.report_options import report_options
 from tools.run_facts import run_facts
 from tools.run_options import guests_option, json_option, strict_option
+from tools.run_reports import scenarios_report
 from tools.scenario_grid import document_of, grid_lines
 from tools.scenario_verbs import verb_lines
 from tools.shape_options import changed_fields, shape_options
@@ -135,9 +138,11 @@ def new_scenario(*, name: str) -> None:
               show_default=True)  # fmt: skip
 @strict_option
 @json_option
+@report_options
 @shape_options()
 def run_scenarios(
     *,
+    reports: ReportFiles,
     names: tuple[str, ...],
     every: bool,
     kernels: tuple[str, ...],
@@ -192,6 +197,11 @@ def run_scenarios(
             ):
                 results.append(result)
                 say(_line_of(result, len(results), len(jobs)))
+            if reports:
+                eras = {kernel.name: kernel.era for kernel in grid}
+                reports.write(
+                    scenarios_report(reports, results, eras=eras, seed=seed, strict=strict)
+                )
             store.finish(run)
             _note_last(results)
     if as_json:

@@ -108,7 +108,7 @@ def event_line(document: dict[str, Any]) -> str:
     kind = document["kind"]
     words = document.get("text", document.get("content", ""))
     if document.get("error"):
-        words = f"FAILED: {_error_name(document['error'])}"
+        words = f"FAILED: {error_name(document['error'])}"
     operation = " ".join([document.get("operation", ""), *document.get("flags", ())])
     return (
         f"{document['sequence']:>8}  {kind:<10}  {document.get('disk', ''):<8}  {operation:<16}"
@@ -159,7 +159,8 @@ def _flag_names(flags: Flag) -> Iterator[str]:
         yield f"{int(flags):#x}"
 
 
-def _error_name(number: int) -> str:
+def error_name(number: int) -> str:
+    """Return the name of an errno, or its number."""
     return errno.errorcode.get(number, f"errno {number}")
 
 

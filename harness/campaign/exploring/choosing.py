@@ -68,6 +68,15 @@ def subject_of(options: ExploreOptions, recording: Recording, predictor: Predict
     return WithoutJournal(looking)
 
 
+def shares(states: int, recordings: int) -> Iterator[tuple[int, int]]:
+    """Yield for each recording the number of its first state, and how many it has of *states*."""
+    first = 0
+    for number in range(recordings):
+        share = -(-(states - first) // (recordings - number))
+        yield first, share
+        first += share
+
+
 def chosen_states(
     options: ExploreOptions, recording: Recording, *, states: int
 ) -> Iterator[ChosenState]:

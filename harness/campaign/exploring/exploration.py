@@ -17,6 +17,7 @@ from harness.campaign.exploring.choosing import (
     ExploreOptions,
     chosen_states,
     predictor_of,
+    shares,
     subject_of,
 )
 from harness.campaign.exploring.guest_pool import Judged, guest_pool, recover_and_judge
@@ -157,14 +158,11 @@ class _Run:
                 of=f"{options.states} states looked at",
             )  # fmt: skip
             try:
-                first = 0
-                for number, named in enumerate(recordings):
-                    left = options.states - first
-                    states = -(-left // (len(recordings) - number))
+                spread = shares(options.states, len(recordings))
+                for number, (named, share) in enumerate(zip(recordings, spread, strict=True)):
                     self._judge_trace(number, named)
                     if named.recording is not None:
-                        self._explore(number, named.recording, first, states)
-                    first += states
+                        self._explore(number, named.recording, *share)
                 self._recoveries.finish()
             finally:
                 self._notes.write_down()

@@ -1,0 +1,1 @@
+"""Reports of a run, whatever ran: one neutral model, and writers that turn it into text."""
