@@ -18,7 +18,7 @@ from kvm_images import debian_root
 from kvm_images.kernels import Kernel, base_of
 from kvm_images.modules import module_name
 from tools.guest_options import era_of, find_kernel, full_guest_image, guest_image
-from tools.progress import Say
+from tools.progress import Say, seldom
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9.+~-]*")  # of a catalogue, or a version: never a path
 
@@ -91,4 +91,4 @@ def bench_of(
         image = full_guest_image(kernel, accel, mdadm, say=say)
     else:
         image = guest_image(kernel, accel, say=say)
-    return kernel, Bench(image=image, era=era_of(kernel), say=say)
+    return kernel, Bench(image=image, era=era_of(kernel), say=say, seldom=seldom(say))

@@ -130,7 +130,7 @@ def crash(
                 write_run(evidence.folder, facts)
                 evidence.write_json("workload.json", encode_workload(run.recording.workload))
                 kept = keep(evidence, results_root(), name)
-                note_last(results_root(), kept)
+            note_last(results_root(), kept)
             report = None
             if reports:
                 exhibit = None

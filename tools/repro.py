@@ -22,6 +22,9 @@ from harness.verdict.verdict import Outcome
 from kvm_images.kernels import Kernel
 from tools.bundle_kernel import bench_of, bundle_kernel_options, modules_below
 from tools.progress import progress
+from tools.report_files import ReportFiles
+from tools.report_options import report_options
+from tools.repro_evidence import keep_evidence, repro_report
 from tools.repro_import import import_command
 from tools.repro_options import bundle_argument, force_option, kib_of, out_option, target_of
 from tools.repro_report import bundle_document, bundle_lines, judgement_lines
@@ -84,6 +87,7 @@ def show_command(*, path: Path, as_json: bool) -> None:
 )  # fmt: skip
 @force_option
 @json_option
+@report_options
 def run_command(
     *,
     path: Path,
@@ -96,6 +100,7 @@ def run_command(
     save: Path | None,
     force: bool,
     as_json: bool,
+    reports: ReportFiles,
 ) -> int:
     """Run a bundle, on its own kernel or another one, until it is red or certainly not.
 
@@ -110,6 +115,9 @@ def run_command(
     with progress("repro") as say:
         kernel, bench = bench_of(bundle, kernel_name, modules, replaced, accel, say=say)
         judged = judge_kernel(bundle, bench, confidence=CONFIDENCE, most_runs=most_runs)
+    folder = keep_evidence(results_root() / f"repro-{path.stem}", bundle, judged)
+    if reports:
+        reports.write(repro_report(reports, path, bundle, kernel, bench, judged, folder))
     if save is not None:
         save_bundle(save, _as_seen(bundle, kernel, judged))
     if as_json:
@@ -117,6 +125,8 @@ def run_command(
     else:
         for line in judgement_lines(bundle, kernel, judged):
             click.echo(line)
+        if folder is not None:
+            click.echo(f"kept       {folder}")
     return _exit_status(judged)
 
 

@@ -239,6 +239,7 @@ def _note_last(results: Sequence[Result]) -> None:
             if result.outcome is outcome and result.evidence:
                 note_last(results_root(), Path(result.evidence))
                 return
+    note_last(results_root(), None)
 
 
 @scenarios.command("conformance")

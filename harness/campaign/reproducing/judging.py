@@ -58,7 +58,7 @@ def measured(bundle: Bundle, bench: Bench, *, runs: int) -> Bundle:
     red, taken_s = 0, 0.0
     with runner(bundle, bench) as run:
         for number, attempt in enumerate(_attempts(run, runs), start=1):
-            bench.say(f"run {number} of {runs}: {words_of(attempt)}")
+            bench.seldom(f"run {number} of {runs}: {words_of(attempt)}")
             red += attempt.again
             taken_s += attempt.seconds
     return replace(bundle, runs=Runs(runs, red), seconds=taken_s / runs)
@@ -72,7 +72,7 @@ def _judge(
     attempt, made, taken_s = None, 0, 0.0
     for made, attempt in enumerate(_attempts(run, min(wanted, most_runs)), start=1):
         taken_s += attempt.seconds
-        bench.say(f"run {made} of up to {min(wanted, most_runs)}: {words_of(attempt)}")
+        bench.seldom(f"run {made} of up to {min(wanted, most_runs)}: {words_of(attempt)}")
         if attempt.again or attempt.other or not _is_green(attempt):
             break
     assert attempt is not None

@@ -59,9 +59,11 @@ def read_run(folder: Path) -> RunFacts:
     )
 
 
-def note_last(root: Path, folder: Path) -> None:
-    """Note which results are the newest."""
-    _write(root / LAST, {"schema": SCHEMA, "folder": str(folder.absolute())})
+def note_last(root: Path, folder: Path | None) -> None:
+    """Note which results are the newest; ``None``: the newest run was green, and left none."""
+    name = None if folder is None else str(folder.absolute())
+    root.mkdir(parents=True, exist_ok=True)
+    _write(root / LAST, {"schema": SCHEMA, "folder": name})
 
 
 def last_of(root: Path) -> Path:
@@ -72,7 +74,10 @@ def last_of(root: Path) -> Path:
     """
     if not (root / LAST).is_file():
         raise BadInput(f"LAST: nothing has been run yet that left results in {root}")
-    folder = Path(str(_read(root / LAST)["folder"]))
+    name = _read(root / LAST)["folder"]
+    if name is None:
+        raise BadInput("LAST: the newest run was green, and left nothing; name other results")
+    folder = Path(str(name))
     if not folder.is_dir():
         raise BadInput(f"LAST: {folder} is gone; run it again, or name other results")
     return folder

@@ -62,6 +62,7 @@ class Bench:
     image: GuestImage
     era: Era
     say: Say
+    seldom: Say = lambda _line: None  # takes a line about each run: many, where they are quick
     began: Callable[[Stopper], None] = lambda _guest: None  # is told of each guest of a scenario
 
 
