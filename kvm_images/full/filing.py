@@ -34,6 +34,7 @@ class FileWriter:
     """Writes files, one operation after another, and knows which have been acknowledged."""
 
     def __init__(self, folder: str, *, seed: int, names: int, first: int, records: int) -> None:
+        cut_log(folder, seed=seed, records=records)
         self._folder, self._seed, self._names = folder, seed, names
         self._news = threading.Condition()
         self._acknowledged: dict[str, int] = {}  # version by name; of the log how many records
@@ -91,6 +92,22 @@ class FileWriter:
         os.rename(f"{path}.new", path)
         _sync_folder(self._folder)
         return name, number
+
+
+def cut_log(folder: str, *, seed: int, records: int) -> None:
+    """Take from the log's end what was never acknowledged, as whoever goes on with a log does.
+
+    Power that went in the middle of a record may have left it whole or in part.
+    """
+    path = os.path.join(folder, LOG)
+    kept = sum(len(content_of(seed, LOG, number + 1)) for number in range(records))
+    if os.path.exists(path) and os.path.getsize(path) > kept:
+        descriptor = os.open(path, os.O_WRONLY)
+        try:
+            os.ftruncate(descriptor, kept)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def read_files(folder: str, *, seed: int) -> dict[str, int]:

@@ -223,6 +223,21 @@ def test_a_writer_goes_on_where_one_before_it_ended(tmp_path: Path) -> None:
     assert filing.read_files(str(tmp_path), seed=1) == acknowledged
 
 
+@pytest.mark.parametrize("more", [b"1 log 4 700", None], ids=["in part", "whole"])
+def test_what_was_not_acknowledged_of_the_log_is_not_in_its_middle_afterwards(
+    tmp_path: Path, more: bytes | None
+) -> None:
+    first = write_some(tmp_path, 9)
+    count = first[filing.LOG]
+    with (tmp_path / filing.LOG).open("ab") as log:  # where the power went
+        log.write(filing.content_of(1, filing.LOG, count + 1) if more is None else more)
+    writer = filing.FileWriter(str(tmp_path), seed=1, names=4, first=20, records=count)
+    writer.wait_for(9, 60.0)
+    acknowledged = writer.end()["acknowledged"]
+    assert acknowledged[filing.LOG] > count
+    assert filing.read_files(str(tmp_path), seed=1) == first | acknowledged
+
+
 @pytest.mark.parametrize("damage", [b"", b"1 0 1 5\nhello", b"\0" * 4096], ids=["empty", "x", "0"])
 def test_a_damaged_file_is_seen(tmp_path: Path, damage: bytes) -> None:
     write_some(tmp_path, 9)

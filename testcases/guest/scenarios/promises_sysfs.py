@@ -72,7 +72,9 @@ SCENARIOS = (
             Flush(),
             Stop(),
             Assemble(),
-            Inject(disk="member1", operations=("read",), offset=1 << 20, count=3),
+            # One request, which may have been merged of 256 pages: md drops a disk with more read
+            # errors than it has stripes, and some of three such requests are that many.
+            Inject(disk="member1", operations=("read",), offset=1 << 20, count=1),
             Check(),
             Expect("degraded", "^0$"),
             ReadBack(),
