@@ -50,7 +50,7 @@ def judgement_lines(bundle: Bundle, kernel: Kernel, judged: Judgement) -> Iterat
     yield f"bundle     {bundle.reason or 'no reason known'}, of {bundle.kernel.version}"
     yield f"kernel     {kernel.version} ({kernel.release})"
     same = {
-        Standing.BAD: "red again, for the same reason" if bundle.reason else "red",
+        Standing.BAD: "red again" if bundle.reason else "red",
         Standing.GOOD: "not red",
         Standing.UNTOLD: "cannot be told",
     }

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.crash.pattern import write_content
+from harness.crash.pattern import Fill, write_content
 from harness.fuzzing.payloads import page_checksum
 from harness.fuzzing.site import Contents
 from harness.ondisk.units import BLOCK_SECTORS, ArraySector, StripeSector
@@ -96,5 +96,6 @@ class ModelArray:
 def first_contents(array_sector: int) -> bytes:
     """Return the page that every array to be fuzzed holds at a sector, made by its stamps."""
     return write_content(
-        seed=0, write=FIRST_WRITE, sector=array_sector % 2**63, sectors=BLOCK_SECTORS
-    )
+        seed=0, write=FIRST_WRITE, sector=array_sector % 2**63, sectors=BLOCK_SECTORS,
+        fill=Fill.PLAIN,  # so that a bundle of it is small
+    )  # fmt: skip

@@ -33,7 +33,7 @@ from testcases.unit.reported_runs import (
 
 def junit_results(report: RunReport) -> dict[tuple[str, str], list[object]]:
     """Return what a reader of JUnit files makes of each case: its results, by suite and name."""
-    found = {}
+    found: dict[tuple[str, str], list[object]] = {}
     for suite in JUnitXml.fromstring(junit_text(report).encode()):
         for each in suite:
             found[suite.name, each.name] = list(each.result)
@@ -72,11 +72,12 @@ def test_the_counts_of_a_suite_are_those_of_its_cases(
     first, second = xml
     assert (first.tests, first.failures, first.errors, first.skipped) == (5, failures, 1, skipped)
     assert (second.tests, second.failures, second.errors, second.skipped) == (1, 0, 0, 0)
-    assert {p.name: p.value for p in first.properties()} == {
+    assert {p.name: p.value for p in first.properties()  # type: ignore[no-untyped-call]
+    } == {
         "command": "tools/mdjournal explore --states 5", "kernel": "6.1",
         "array": "RAID-5, 3 members",
     }  # fmt: skip
-    xml.update_statistics()
+    xml.update_statistics()  # type: ignore[no-untyped-call]
     assert (xml.tests, xml.failures, xml.errors, xml.skipped) == (6, failures, 1, skipped)
 
 

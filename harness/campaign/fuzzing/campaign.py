@@ -38,7 +38,7 @@ from harness.recovery.plan import RecoveryPlan, UnreadableTail, follow_log, plan
 from harness.verdict.predicted_state import PredictedState
 from harness.verdict.verdict import Outcome, Verdict
 
-GENERATION = 1  # of the generator: another one makes other journals of the same seed
+GENERATION = 2  # of the generator: another one makes other journals of the same seed
 THERE = "state.json"
 _MOST_KEPT = 5  # red states of which the images are kept
 
@@ -199,8 +199,10 @@ class _Run:
         judged = replace(judged, verdict=verdict)
         red = verdict.outcome is Outcome.DIFFERS
         self.progress.red += red
-        kept = self.progress.red <= _MOST_KEPT or self._options.keep
-        if (red and kept) or self._only is not None:
+        kept = red and self.progress.red <= _MOST_KEPT
+        if self._options.keep:
+            kept = verdict.outcome in (Outcome.DIFFERS, Outcome.KNOWN)
+        if kept or self._only is not None:
             self._keep(judged)
         self._store.add_class(
             ClassRecord(

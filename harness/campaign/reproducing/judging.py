@@ -78,7 +78,8 @@ def _judge(
     assert attempt is not None
     each_s = taken_s / made
     if attempt.again:
-        why = f"red for the same reason in run {made}"
+        same = " for the same reason" if bundle.reason is not None else ""
+        why = f"red{same} in run {made}"
         return Judgement(standing=Standing.BAD, runs=Runs(made, 1), why=why, attempt=attempt,
                          seconds=each_s)  # fmt: skip
     if attempt.other or not _is_green(attempt):
