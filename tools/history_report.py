@@ -1,0 +1,238 @@
+"""What the history says, as text: tables of runs, and one run as a grid of cases and kernels."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from harness.campaign.history.rates import rate_of
+from harness.campaign.history.records import (
+    WORST_JUDGED,
+    Case,
+    Cell,
+    Finding,
+    KernelSeen,
+    Run,
+    UnitResult,
+    place_of,
+)
+from harness.verdict.verdict import Outcome
+
+_PIPE_COLUMNS = 1000  # where nobody sees it wrapped, nothing is
+_IN_ORDER = (
+    Outcome.AGREES, Outcome.KNOWN, Outcome.DIFFERS, Outcome.NOT_RUN, Outcome.HARNESS_FAILED
+)  # fmt: skip
+
+
+def table_lines(
+    head: Sequence[str], rows: Iterable[Sequence[str]], *, width: int | None
+) -> list[str]:
+    """Return a table as lines; *width* in columns is the terminal's, None where there is none."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in head:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    file = io.StringIO()
+    Console(file=file, width=width or _PIPE_COLUMNS, color_system=None).print(table)
+    return [line.rstrip() for line in file.getvalue().splitlines()]
+
+
+def run_rows(runs: Sequence[Run], cells: Sequence[Cell]) -> list[list[str]]:
+    """Return the rows of a table of runs, below `RUN_HEAD`."""
+    mine = _by_run(cells)
+    return [
+        [
+            str(run.number), run.name, _moment(run.began), _took(run),
+            counts_text(mine[run.number]), str(sum(cell.states for cell in mine[run.number])),
+        ]
+        for run in runs
+    ]  # fmt: skip
+
+
+def _by_run(cells: Iterable[Cell]) -> dict[int, list[Cell]]:
+    found: dict[int, list[Cell]] = defaultdict(list)
+    for cell in cells:
+        found[cell.run].append(cell)
+    return found
+
+
+RUN_HEAD = ("run", "name", "began (UTC)", "took", "units", "states")
+
+
+def run_lines(
+    run: Run, cells: Sequence[Cell], findings: Sequence[Finding], *, width: int | None
+) -> Iterator[str]:
+    """Tell one run: its facts, its grid, its findings."""
+    budget = f" of {_duration(run.budget_s)}" if run.budget_s is not None else ""
+    yield f"run        {run.name} ({run.number}), began {_moment(run.began)} UTC"
+    yield f"took       {_took(run)}{budget}"
+    if run.command:
+        yield f"command    {run.command}"
+    if run.out:
+        yield f"results    {run.out}"
+    for kernel in _kernels(cells):
+        yield f"kernel     {kernel.name}: {kernel.release} ({kernel.version})"
+    yield f"units      {counts_text(cells)}; {sum(cell.states for cell in cells)} states"
+    if not cells:
+        return
+    yield ""
+    yield from _grid_lines(cells, width)
+    if findings:
+        yield ""
+        rows = [
+            [finding.signature, str(finding.count), finding.first_run.name,
+             finding.first_kernel.name, finding.status.value]
+            for finding in findings
+        ]  # fmt: skip
+        head = ("finding", "seen", "first run", "first kernel", "status")
+        yield from table_lines(head, rows, width=width)
+
+
+def _grid_lines(cells: Sequence[Cell], width: int | None) -> list[str]:
+    kernels = list(dict.fromkeys(kernel.name for kernel in _kernels(cells)))
+    cases = sorted({cell.case for cell in cells})
+    by_place: dict[tuple[Case, str], list[Cell]] = {}
+    for cell in cells:
+        by_place.setdefault(place_of(cell), []).append(cell)
+    names = case_names(cases)
+    rows = [
+        [names[case], *(_cell_text(by_place.get((case, kernel), [])) for kernel in kernels)]
+        for case in cases
+    ]
+    return table_lines(("case", *kernels), rows, width=width)
+
+
+def _cell_text(cells: Sequence[Cell]) -> str:
+    """Return a cell's worst verdict and, of several units, how many have it."""
+    if not cells:
+        return "-"
+    counts = counts_of(cells)
+    worst = next(outcome for outcome in WORST_JUDGED if counts[outcome])
+    return worst.value + (f" {counts[worst]}/{counts.total()}" if counts.total() > 1 else "")
+
+
+def _kernels(cells: Sequence[Cell]) -> list[KernelSeen]:
+    return sorted({cell.kernel for cell in cells}, key=lambda k: (_version_key(k.version), k))
+
+
+def _version_key(version: str) -> list[int]:
+    return [int(part) for part in version.partition("-")[0].split(".") if part.isdecimal()]
+
+
+def case_names(cases: Iterable[Case]) -> dict[Case, str]:
+    """Return what cases are called; the shape is said where the name alone is of several."""
+    every = list(dict.fromkeys(cases))
+    same = Counter(str(case) for case in every)
+    return {
+        case: f"{case}: {case.shape}" if same[str(case)] > 1 and case.shape else str(case)
+        for case in every
+    }
+
+
+def counts_of(cells: Iterable[Cell]) -> Counter[Outcome]:
+    """Return how many units of cells have each verdict."""
+    total: Counter[Outcome] = Counter()
+    for cell in cells:
+        total.update(cell.counts)
+    return total
+
+
+def counts_text(cells: Iterable[Cell]) -> str:
+    """Say how many units of cells have each verdict."""
+    counts = counts_of(cells)
+    return ", ".join(f"{o.value} {counts[o]}" for o in _IN_ORDER if counts[o]) or "none"
+
+
+def runs_document(runs: Sequence[Run], cells: Sequence[Cell]) -> dict[str, Any]:
+    """Return a table of runs as JSON values."""
+    mine = _by_run(cells)
+    return {"schema": 1, "runs": [run_document(run, mine[run.number]) for run in runs]}
+
+
+def run_document(run: Run, cells: Sequence[Cell] | None = None) -> dict[str, Any]:
+    """Return a run as JSON values; with its cells, how many units have each verdict."""
+    document: dict[str, Any] = {
+        "number": run.number, "name": run.name, "began": run.began, "ended": run.ended,
+        "command": run.command, "plan_hash": run.plan_hash, "budget_s": run.budget_s,
+        "out": run.out,
+    }  # fmt: skip
+    if cells is not None:
+        counts = counts_of(cells)
+        document["verdicts"] = {o.value: counts[o] for o in _IN_ORDER if counts[o]}
+        document["states"] = sum(cell.states for cell in cells)
+    return document
+
+
+def grid_document(run: Run, cells: Sequence[Cell], findings: Sequence[Finding]) -> dict[str, Any]:
+    """Return one run as JSON values."""
+    return {
+        "schema": 1,
+        "run": run_document(run, cells),
+        "cells": [
+            {
+                **case_document(cell.case), "kernel": kernel_document(cell.kernel),
+                "verdict": cell.outcome.value,
+                "units": {outcome.value: count for outcome, count in cell.counts.items()},
+                "states": cell.states, "seconds": cell.seconds, "pace_s": cell.pace_s,
+                "rate": rate_of([cell]).share if cell.judged else None,
+            }
+            for cell in cells
+        ],
+        "findings": [
+            {
+                "signature": finding.signature, "oracle": finding.oracle,
+                "sentence": finding.sentence, "known_as": finding.known_as or None,
+                "count": finding.count, "status": finding.status.value,
+                "bundle": finding.bundle or None, "first_run": finding.first_run.name,
+                "last_run": finding.last_run.name, "first_kernel": finding.first_kernel.version,
+                "last_kernel": finding.last_kernel.version,
+            }
+            for finding in findings
+        ],
+    }  # fmt: skip
+
+
+def case_document(case: Case) -> dict[str, Any]:
+    """Return a case as JSON values."""
+    return {"kind": case.kind.value, "case": case.name, "shape": case.shape}
+
+
+def kernel_document(kernel: KernelSeen) -> dict[str, Any]:
+    """Return a kernel as JSON values."""
+    return {"name": kernel.name, "release": kernel.release, "version": kernel.version,
+            "identity": kernel.identity}  # fmt: skip
+
+
+def unit_document(run: Run, result: UnitResult) -> dict[str, Any]:
+    """Return the result of a unit as JSON values, flat but for its findings."""
+    kernel = kernel_document(result.kernel)
+    return {
+        "run": run.number, "run_name": run.name, **case_document(result.case),
+        "kernel": kernel.pop("name"), **kernel, "part": result.part, "worker": result.worker,
+        "began": result.began, "seconds": result.seconds, "states": result.states,
+        "verdict": result.outcome.value, "reason": result.reason,
+        "findings": [
+            {"signature": each.signature, "count": each.count} for each in result.findings
+        ],
+        "evidence": result.evidence, "bundle": result.bundle,
+    }  # fmt: skip
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def _took(run: Run) -> str:
+    return "not ended" if run.ended is None else _duration(run.ended - run.began)
+
+
+def _duration(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
