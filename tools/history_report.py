@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.campaign.history.rates import rate_of
+from harness.campaign.history.history_json import SCHEMA, cell_json, finding_json, run_json
 from harness.campaign.history.records import (
     WORST_JUDGED,
     Case,
@@ -20,7 +20,6 @@ from harness.campaign.history.records import (
     Finding,
     KernelSeen,
     Run,
-    UnitResult,
     place_of,
 )
 from harness.verdict.verdict import Outcome
@@ -154,76 +153,17 @@ def counts_text(cells: Iterable[Cell]) -> str:
 def runs_document(runs: Sequence[Run], cells: Sequence[Cell]) -> dict[str, Any]:
     """Return a table of runs as JSON values."""
     mine = _by_run(cells)
-    return {"schema": 1, "runs": [run_document(run, mine[run.number]) for run in runs]}
-
-
-def run_document(run: Run, cells: Sequence[Cell] | None = None) -> dict[str, Any]:
-    """Return a run as JSON values; with its cells, how many units have each verdict."""
-    document: dict[str, Any] = {
-        "number": run.number, "name": run.name, "began": run.began, "ended": run.ended,
-        "command": run.command, "plan_hash": run.plan_hash, "budget_s": run.budget_s,
-        "out": run.out,
-    }  # fmt: skip
-    if cells is not None:
-        counts = counts_of(cells)
-        document["verdicts"] = {o.value: counts[o] for o in _IN_ORDER if counts[o]}
-        document["states"] = sum(cell.states for cell in cells)
-    return document
+    return {"schema": SCHEMA, "runs": [run_json(run, mine[run.number]) for run in runs]}
 
 
 def grid_document(run: Run, cells: Sequence[Cell], findings: Sequence[Finding]) -> dict[str, Any]:
     """Return one run as JSON values."""
     return {
-        "schema": 1,
-        "run": run_document(run, cells),
-        "cells": [
-            {
-                **case_document(cell.case), "kernel": kernel_document(cell.kernel),
-                "verdict": cell.outcome.value,
-                "units": {outcome.value: count for outcome, count in cell.counts.items()},
-                "states": cell.states, "seconds": cell.seconds, "pace_s": cell.pace_s,
-                "rate": rate_of([cell]).share if cell.judged else None,
-            }
-            for cell in cells
-        ],
-        "findings": [
-            {
-                "signature": finding.signature, "oracle": finding.oracle,
-                "sentence": finding.sentence, "known_as": finding.known_as or None,
-                "count": finding.count, "status": finding.status.value,
-                "bundle": finding.bundle or None, "first_run": finding.first_run.name,
-                "last_run": finding.last_run.name, "first_kernel": finding.first_kernel.version,
-                "last_kernel": finding.last_kernel.version,
-            }
-            for finding in findings
-        ],
-    }  # fmt: skip
-
-
-def case_document(case: Case) -> dict[str, Any]:
-    """Return a case as JSON values."""
-    return {"kind": case.kind.value, "case": case.name, "shape": case.shape}
-
-
-def kernel_document(kernel: KernelSeen) -> dict[str, Any]:
-    """Return a kernel as JSON values."""
-    return {"name": kernel.name, "release": kernel.release, "version": kernel.version,
-            "identity": kernel.identity}  # fmt: skip
-
-
-def unit_document(run: Run, result: UnitResult) -> dict[str, Any]:
-    """Return the result of a unit as JSON values, flat but for its findings."""
-    kernel = kernel_document(result.kernel)
-    return {
-        "run": run.number, "run_name": run.name, **case_document(result.case),
-        "kernel": kernel.pop("name"), **kernel, "part": result.part, "worker": result.worker,
-        "began": result.began, "seconds": result.seconds, "states": result.states,
-        "verdict": result.outcome.value, "reason": result.reason,
-        "findings": [
-            {"signature": each.signature, "count": each.count} for each in result.findings
-        ],
-        "evidence": result.evidence, "bundle": result.bundle,
-    }  # fmt: skip
+        "schema": SCHEMA,
+        "run": run_json(run, cells),
+        "cells": [cell_json(cell) for cell in cells],
+        "findings": [finding_json(finding) for finding in findings],
+    }
 
 
 def _moment(seconds: float) -> str:

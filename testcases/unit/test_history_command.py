@@ -60,6 +60,7 @@ def test_show_of_a_run_is_its_grid_and_its_findings(made: Path, capsys: Printed)
     assert "redundancy: P of stripe N is not its parity" in text
     grid = document(capsys, "show", "last", db=made)
     assert {cell["kernel"]["version"] for cell in grid["cells"]} == {"6.1.192-2", "7.3.4-1"}
+    assert grid["cells"][0]["case"]["kind"] == "explore"
     assert [finding["count"] for finding in grid["findings"]] == [16, 1]
 
 

@@ -17,6 +17,7 @@ from harness.campaign.history.records import (
     Kind,
     Place,
     Run,
+    RunView,
     Status,
     UnitResult,
 )
@@ -160,30 +161,42 @@ def _findings_by_unit(connection: sqlite3.Connection, run: int) -> dict[int, lis
     return found
 
 
-def findings_by_place(
-    connection: sqlite3.Connection, run: int
-) -> dict[Place, tuple[FindingSeen, ...]]:
-    """Return what was found in each cell of a run, with how often in all of its units."""
+def views(connection: sqlite3.Connection, wanted: Sequence[Run]) -> list[RunView]:
+    """Return all of each run that a comparison looks at, in the order given."""
+    numbers = [run.number for run in wanted]
+    in_run: dict[int, list[Cell]] = defaultdict(list)
+    for cell in cells(connection, numbers):
+        in_run[cell.run].append(cell)
+    found = _findings_by_place(connection, numbers)
+    return [
+        RunView(run=run, cells=tuple(in_run[run.number]), findings=found.get(run.number, {}))
+        for run in wanted
+    ]
+
+
+def _findings_by_place(
+    connection: sqlite3.Connection, numbers: Sequence[int]
+) -> dict[int, dict[Place, tuple[FindingSeen, ...]]]:
+    """Return what was found in each cell of runs, with how often in all of its units."""
     rows = connection.execute(
-        "SELECT cases.kind, cases.name, cases.shape, kernels.name,"
-        " oracle, sentence, known_as, sum(count) FROM units"
-        " JOIN unit_findings ON unit = units.id JOIN findings ON findings.id = finding"
+        "SELECT run, cases.kind, cases.name, cases.shape, kernels.name,"
+        " oracle, sentence, known_as, sum(count) FROM cell_findings"
+        " JOIN findings ON findings.id = finding"
         " JOIN cases ON cases.id = case_id JOIN kernels ON kernels.id = kernel_id"
-        " WHERE run = ? GROUP BY case_id, kernels.name, findings.id ORDER BY findings.id",
-        (run,),
+        f" WHERE run IN ({_marks(numbers)})"
+        " GROUP BY run, case_id, kernels.name, findings.id ORDER BY run, findings.id",
+        tuple(numbers),
     )
-    found: dict[Place, list[FindingSeen]] = defaultdict(list)
-    for kind, name, shape, kernel, *finding in rows:
-        found[Case(Kind(kind), name, shape), kernel].append(FindingSeen(*finding))
-    return {place: tuple(each) for place, each in found.items()}
+    found: dict[int, dict[Place, tuple[FindingSeen, ...]]] = defaultdict(dict)
+    for run, kind, name, shape, kernel, *finding in rows:
+        place = Case(Kind(kind), name, shape), kernel
+        found[run][place] = (*found[run].get(place, ()), FindingSeen(*finding))
+    return found
 
 
 def findings(connection: sqlite3.Connection, run: Run | None) -> list[Finding]:
     """Return every finding in order of appearance, or those of a run with their counts in it."""
-    of_run = (
-        "SELECT finding, sum(count) FROM units JOIN unit_findings ON unit = units.id"
-        " WHERE run = ? GROUP BY finding"
-    )
+    of_run = "SELECT finding, sum(count) FROM cell_findings WHERE run = ? GROUP BY finding"
     count = {} if run is None else dict(connection.execute(of_run, (run.number,)))
     rows = connection.execute(
         "SELECT id, signature, oracle, sentence, known_as, status, bundle, first_run, last_run,"

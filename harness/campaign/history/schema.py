@@ -97,6 +97,9 @@ _CELLS = """
         sum(outcome = 'NOT_RUN'), sum(outcome = 'HARNESS_FAILED'), sum(states), sum(seconds),
         median(CASE WHEN outcome IN ('AGREES', 'KNOWN') THEN seconds / max(states, 1) END)
     FROM units"""
+_CELL_FINDINGS = """
+    SELECT run, case_id, kernel_id, finding, sum(count)
+    FROM units JOIN unit_findings ON unit = units.id"""
 _SECOND = (
     """CREATE TABLE cells (             -- of units: what nights are looked at by
         run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
@@ -112,16 +115,28 @@ _SECOND = (
         pace_s REAL,
         PRIMARY KEY (run, case_id, kernel_id)
     ) WITHOUT ROWID""",
+    """CREATE TABLE cell_findings (     -- of unit_findings, as cells are of units
+        run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
+        case_id INTEGER NOT NULL REFERENCES cases,
+        kernel_id INTEGER NOT NULL REFERENCES kernels,
+        finding INTEGER NOT NULL REFERENCES findings,
+        count INTEGER NOT NULL,
+        PRIMARY KEY (run, case_id, kernel_id, finding)
+    ) WITHOUT ROWID""",
     f"INSERT INTO cells {_CELLS} GROUP BY run, case_id, kernel_id",
+    f"INSERT INTO cell_findings {_CELL_FINDINGS} GROUP BY run, case_id, kernel_id, finding",
 )
 
 LADDER = (_FIRST, _SECOND)
 """What makes a file of version N one of version N + 1."""
 
+_OF_THE_CELL = "WHERE run = ? AND case_id = ? AND kernel_id = ?"
 RENEW_CELL = (
-    f"REPLACE INTO cells {_CELLS} WHERE run = ? AND case_id = ? AND kernel_id = ?"
-    " GROUP BY run, case_id, kernel_id"
+    f"DELETE FROM cell_findings {_OF_THE_CELL}",
+    f"REPLACE INTO cells {_CELLS} {_OF_THE_CELL} GROUP BY run, case_id, kernel_id",
+    f"INSERT INTO cell_findings {_CELL_FINDINGS} {_OF_THE_CELL} GROUP BY finding",
 )
+"""What makes one cell fit its units again; each is given run, case and kernel."""
 
 
 class _Median:

@@ -30,6 +30,7 @@ from harness.campaign.history.records import (
     UnitResult,
 )
 from harness.campaign.history.schema import RENEW_CELL, connected, transaction
+from harness.campaign.history.whats_new import WINDOW, Comparison, compare
 from harness.errors import BadInput
 
 DEFAULT_BASELINE = "default"
@@ -90,7 +91,8 @@ class History:
         """Write down what units came to, all or none."""
         with self._lock, transaction(self._connection):
             touched = {self._put_unit(run, result) for result in results}
-            self._connection.executemany(RENEW_CELL, touched)
+            for statement in RENEW_CELL:
+                self._connection.executemany(statement, touched)
 
     def _put_unit(self, run: Run, result: UnitResult) -> _Cell:
         case_id = self._case_id(result.case)
@@ -179,6 +181,9 @@ class History:
     def snapshot(self) -> Iterator[None]:
         """Have all that the block reads be of one moment, whatever is written meanwhile."""
         with self._lock:
+            if self._connection.in_transaction:  # a block within such a block
+                yield
+                return
             self._connection.execute("BEGIN")
             try:
                 yield
@@ -247,14 +252,29 @@ class History:
         with self._lock:
             return queries.findings(self._connection, run)
 
-    def view(self, run: Run) -> RunView:
-        """Return all of a run that a comparison looks at."""
+    def views(self, runs: Iterable[Run]) -> list[RunView]:
+        """Return all of each run that a comparison looks at."""
         with self._lock:
-            return RunView(
-                run=run,
-                cells=tuple(queries.cells(self._connection, [run.number])),
-                findings=queries.findings_by_place(self._connection, run.number),
-            )
+            return queries.views(self._connection, list(runs))
+
+    def comparison(
+        self, before: Run, now: Run, baseline: Run | None = None, *, window: int = WINDOW
+    ) -> Comparison:
+        """Return what is new in the run *now*: against *before* and, where there is one, against a
+        baseline; what is usual are up to *window* runs before *now*.
+        """
+        with self.snapshot():
+            earlier = self.window(now, window + 1)[:-1]
+            wanted = {run.number: run for run in (*earlier, before, now)}
+            if baseline is not None:
+                wanted[baseline.number] = baseline
+            views = {view.run.number: view for view in self.views(wanted.values())}
+        return compare(
+            views[before.number],
+            views[now.number],
+            None if baseline is None else views[baseline.number],
+            earlier=[views[run.number] for run in earlier],
+        )
 
     def window(self, run: Run, most: int) -> list[Run]:
         """Return *run* and up to *most* - 1 before it, in order."""
