@@ -12,8 +12,17 @@ from typing import Any
 
 import click
 
-from harness.campaign.history.store import History, opened_history
+from harness.campaign.history.history_json import SCHEMA, comparison_json, plain
+from harness.campaign.history.records import Run
+from harness.campaign.history.store import DEFAULT_BASELINE, History, opened_history
+from harness.campaign.history.trends import trends_of
+from harness.campaign.history.whats_new import WINDOW
+from harness.errors import EXIT_AGREES, EXIT_DIFFERS, BadInput
+from harness.storage.atomic import replacing
 from harness.storage.directories import results_root
+from harness.storage.images import naming_full_disk
+from tools.history_changes import comparison_lines, trend_lines
+from tools.history_export import FORMATS, exported
 from tools.history_report import (
     RUN_HEAD,
     grid_document,
@@ -22,6 +31,7 @@ from tools.history_report import (
     runs_document,
     table_lines,
 )
+from tools.repro_options import force_option, out_option, target_of
 from tools.run_options import json_option
 
 IN_MEMORY = Path(":memory:")
@@ -74,6 +84,116 @@ def show(*, wanted: str | None, last: int, db: Path | None, as_json: bool) -> No
         click.echo(EMPTY.format(history_path(db)))
     else:
         _print(table_lines(RUN_HEAD, run_rows(runs, cells), width=_width()))
+
+
+@history.command("trend")
+@click.option("--case", default="", metavar="TEXT", help="Only cases with this in their name.")
+@click.option("--kernel", default="", help="Only the kernel of this name or version.")
+@click.option("--last", type=click.IntRange(1), default=30, show_default=True, metavar="N",
+              help="Over so many of the newest runs.")  # fmt: skip
+@db_option
+@json_option
+def trend(*, case: str, kernel: str, last: int, db: Path | None, as_json: bool) -> None:
+    """Tell how each case went over the last runs: how often it is red, and whether it drifts.
+
+    Flaky is what was red on some nights and green on others, on the very same kernel.
+    SLOWER is said where the newest five nights are slower than those before them by
+    20 % at least, and by more than noise.
+    """
+    with _reading(db) as store:
+        runs = store.runs(last)
+        trends = trends_of(runs, store.cells(runs, case=case, kernel=kernel))
+    if as_json:
+        _print_json({"schema": SCHEMA, "runs": [run.name for run in runs], "trends": plain(trends)})
+    elif not runs:
+        click.echo(EMPTY.format(history_path(db)))
+    elif not trends:
+        raise BadInput(f"{_asked(case, kernel)}: nothing of it ran in the last {len(runs)} runs")
+    else:
+        _print(trend_lines(trends, width=_width()))
+
+
+def _asked(case: str, kernel: str) -> str:
+    words = [f"--case {case}"] * bool(case) + [f"--kernel {kernel}"] * bool(kernel)
+    return " ".join(words) or "trend"
+
+
+@history.command("compare")
+@click.argument("before", metavar="A")
+@click.argument("now", metavar="B")
+@click.option("--baseline", metavar="RUN|NAME",
+              help="What to compare with besides: a run, or what was noted as a baseline.  "
+                   "[default: the baseline, where one is noted]")  # fmt: skip
+@click.option("--window", type=click.IntRange(1), default=WINDOW, show_default=True, metavar="N",
+              help="Tell what is usual from so many runs before B.")  # fmt: skip
+@db_option
+@json_option
+def compare_command(
+    *, before: str, now: str, baseline: str | None, window: int, db: Path | None, as_json: bool
+) -> int:
+    """Tell what is new in run B against run A: red, fixed, flaky, slower, issues gone.
+
+    Exit status: 0 nothing is red that was not so before, 1 something is, 2 misuse.
+    """
+    with _reading(db) as store:
+        found = store.comparison(
+            store.find_run(before), store.find_run(now), _baseline(store, baseline), window=window
+        )
+    if as_json:
+        _print_json(comparison_json(found))
+    else:
+        _print(comparison_lines(found))
+    return EXIT_DIFFERS if found.is_red else EXIT_AGREES
+
+
+def _baseline(store: History, text: str | None) -> Run | None:
+    known = store.baselines()
+    if text is None:
+        return known.get(DEFAULT_BASELINE)
+    return known[text] if text in known else store.find_run(text)
+
+
+@history.command("baseline")
+@click.argument("wanted", metavar="[RUN]", required=False)
+@click.option("--name", default=DEFAULT_BASELINE, show_default=True, help="Of the baseline.")
+@db_option
+def baseline_command(*, wanted: str | None, name: str, db: Path | None) -> None:
+    """Note RUN as what later runs are compared with; without RUN, list what is noted."""
+    if wanted is None:
+        with _reading(db) as store:
+            known = store.baselines()
+        _print(f"{name}: {run.name} ({run.number})" for name, run in known.items())
+        return
+    with opened_history(history_path(db), create=False) as store:
+        run = store.find_run(wanted)
+        store.set_baseline(run, name)
+    click.echo(f"{name}: {run.name} ({run.number})")
+
+
+@history.command("export")
+@click.option("--format", "form", type=click.Choice(FORMATS), default="jsonl", show_default=True)
+@click.option("--run", "wanted", multiple=True, metavar="RUN", help="Only this one; repeatable.")
+@out_option
+@force_option
+@db_option
+def export(
+    *, form: str, wanted: tuple[str, ...], out: Path | None, force: bool, db: Path | None
+) -> None:
+    """Write all that is known, a row for each unit of work."""
+    target = None if out is None else target_of(out, force=force)
+    with _reading(db) as store:
+        runs = [store.find_run(text) for text in wanted] or store.runs()
+        lines = exported(form, runs, store.units(runs))
+        if target is None:
+            _print(lines)
+            return
+        with (
+            naming_full_disk(target),
+            replacing(target) as temporary,
+            temporary.open("w", newline="") as file,
+        ):
+            file.writelines(f"{line}\n" for line in lines)
+    click.echo(f"{target}: {len(runs)} runs")
 
 
 @contextmanager

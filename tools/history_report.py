@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -106,7 +106,7 @@ def _grid_lines(cells: Sequence[Cell], width: int | None) -> list[str]:
         [names[case], *(_cell_text(by_place.get((case, kernel), [])) for kernel in kernels)]
         for case in cases
     ]
-    return table_lines(("case", *kernels), rows, width=width)
+    return [*table_lines(("case", *kernels), rows, width=width), *shape_lines(names)]
 
 
 def _cell_text(cells: Sequence[Cell]) -> str:
@@ -127,13 +127,22 @@ def _version_key(version: str) -> list[int]:
 
 
 def case_names(cases: Iterable[Case]) -> dict[Case, str]:
-    """Return what cases are called; the shape is said where the name alone is of several."""
-    every = list(dict.fromkeys(cases))
+    """Return what cases are called; those of one name and several shapes have a number each."""
+    every = sorted(set(cases))
     same = Counter(str(case) for case in every)
-    return {
-        case: f"{case}: {case.shape}" if same[str(case)] > 1 and case.shape else str(case)
-        for case in every
-    }
+    numbers: Counter[str] = Counter()
+    names = {}
+    for case in every:
+        numbers[str(case)] += 1
+        names[case] = f"{case} [{numbers[str(case)]}]" if same[str(case)] > 1 else str(case)
+    return names
+
+
+def shape_lines(names: Mapping[Case, str]) -> Iterator[str]:
+    """Tell the shapes of those that have a number."""
+    for case, name in names.items():
+        if name != str(case):
+            yield f"{name}: {case.shape}"
 
 
 def counts_of(cells: Iterable[Cell]) -> Counter[Outcome]:

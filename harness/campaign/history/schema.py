@@ -206,9 +206,15 @@ def climb(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:
+    """Return which version the file is of; 0 is an empty one."""
+    alone = not connection.in_transaction
+    if alone:
+        connection.execute("BEGIN")  # all three of one moment: another process may be climbing
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (owner,) = connection.execute("PRAGMA application_id").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if alone:
+        connection.execute("COMMIT")
     if owner != APPLICATION_ID and (owner or version or tables):
         raise BadInput(f"{path}: is a database of something else; name the history with --db")
     if version > len(LADDER):

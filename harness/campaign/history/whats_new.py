@@ -31,6 +31,7 @@ from harness.campaign.reproducing.certainty import chance_of_greens
 from harness.verdict.verdict import Outcome
 
 WINDOW = 20  # nights before, of which flakiness and usual paces are told
+GONE_CHANCE = 0.05  # up to this a known issue that is not met is told as gone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +77,11 @@ class IssueSeen:
     cases: tuple[Case, ...]  # that met it
     nights: tuple[int, int]  # before: in which it was met, of those that ran these cases
     chance: float  # gone: that it is still there and was missed; new: 0
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it is more likely gone than missed: one that shows now and then takes nights."""
+        return self.chance <= GONE_CHANCE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
