@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.campaign.history.rates import Rate, changes, is_flaky, rate_of, wilson
+from harness.campaign.history.rates import Rate, chance_of_green, changes, is_flaky, rate_of, wilson
+from harness.campaign.reproducing.bundle import Runs
+from harness.campaign.reproducing.certainty import chance_of_greens
 from harness.verdict.verdict import Outcome
 from testcases.unit.made_nights import KERNEL, UPGRADED, cell, row_of
 
@@ -54,6 +56,12 @@ def test_rate_counts_units_that_have_a_verdict() -> None:
     assert (rate.red, rate.judged, rate.share) == (3, 8, 0.375)
     assert rate_of([]) == Rate(0, 0, 0.0, 1.0)
     assert rate_of([]).share == 0.0
+
+
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_chance_of_a_miss_is_that_of_one_more_green_run_of_a_bundle(red: int, green: int) -> None:
+    of_a_bundle = chance_of_greens(Runs(red + green, red), 1)
+    assert chance_of_green(red, red + green) == pytest.approx(of_a_bundle)
 
 
 @pytest.mark.parametrize(

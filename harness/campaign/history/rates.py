@@ -65,6 +65,14 @@ def wilson(hits: int, tries: int, confidence: float = CONFIDENCE) -> tuple[float
     return low, high
 
 
+def chance_of_green(red: int, nights: int) -> float:
+    """Return the chance that what was red on so many of so many nights is green on the next one.
+
+    The mean of Jeffreys' distribution, as in `reproducing.certainty`: (green + 1/2) / (nights + 1).
+    """
+    return (nights - red + 0.5) / (nights + 1)
+
+
 def changes(outcomes: Sequence[Outcome]) -> int:
     """Return how often a case turned red or green, night by night; nights that judged nothing do
     not count.

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.campaign.history.drift import Slower, night_factor, slower_tonight
-from harness.campaign.history.rates import Rate, is_flaky, rate_of
+from harness.campaign.history.rates import Rate, chance_of_green, is_flaky, rate_of
 from harness.campaign.history.records import (
     JUDGED,
     WORST_JUDGED,
@@ -26,8 +26,6 @@ from harness.campaign.history.records import (
     RunView,
     place_of,
 )
-from harness.campaign.reproducing.bundle import Runs
-from harness.campaign.reproducing.certainty import chance_of_greens
 from harness.verdict.verdict import Outcome
 
 WINDOW = 20  # nights before, of which flakiness and usual paces are told
@@ -304,7 +302,7 @@ class _Comparing:
         return IssueSeen(
             name=name, kernel=kernel, cases=tuple(case for case, _ in sorted(places)),
             nights=(seen, len(ran)),
-            chance=chance_of_greens(Runs(len(ran), seen), 1) if missed else 0.0,
+            chance=chance_of_green(seen, len(ran)) if missed else 0.0,
         )  # fmt: skip
 
     def states(self) -> tuple[StatesCovered, ...]:
