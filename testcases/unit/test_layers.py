@@ -196,6 +196,11 @@ PURE = [
     name for name in HARNESS
     if (package := package_of(name)) is not None and LEVELS[package] < FIRST_ACTING_LEVEL
 ]  # fmt: skip
+# Statistics of what a history has: pure, though they stand where the history is.
+PURE_HISTORY = [
+    f"harness.campaign.history.{name}"
+    for name in ("records", "rates", "drift", "trends", "whats_new", "history_json")
+]
 IMAGES = sorted(name for name in modules() if is_below(name, ("kvm_images",)))
 
 
@@ -220,6 +225,15 @@ def test_harness_imports_go_downwards_only(name: str) -> None:
 
 @pytest.mark.parametrize("name", PURE)
 def test_pure_module_opens_prints_and_draws_nothing(name: str) -> None:
+    assert wrong_actions(text_of(name)) == []
+
+
+@pytest.mark.parametrize("name", PURE_HISTORY)
+def test_statistics_of_a_history_reach_nothing_that_acts(name: str) -> None:
+    harmless = (*HARMLESS, "statistics", "harness.verdict", *PURE_HISTORY)
+    assert [
+        target for target in imported(name, text_of(name)) if not is_below(target, harmless)
+    ] == []
     assert wrong_actions(text_of(name)) == []
 
 

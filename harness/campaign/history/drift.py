@@ -115,7 +115,7 @@ def drift_of(paces_s: Sequence[float], newest: int = NEWEST_NIGHTS) -> Drift | N
     now, before = paces_s[-newest:], paces_s[:-newest]
     if not before or 1 / math.comb(len(paces_s), len(now)) > MOST_CHANCE or min(paces_s) <= 0:
         return None
-    ratio = math.exp(median(math.log(a) - math.log(b) for a in now for b in before))
+    ratio = median(a / b for a in now for b in before)
     chance = chance_of_larger(now, before)
     return Drift(median(now), median(before), ratio, chance, (len(now), len(before)))
 
