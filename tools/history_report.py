@@ -24,6 +24,7 @@ from harness.campaign.history.records import (
 )
 from harness.verdict.verdict import Outcome
 
+_GAP = 2  # columns between columns
 _PIPE_COLUMNS = 1000  # where nobody sees it wrapped, nothing is
 _IN_ORDER = (
     Outcome.AGREES, Outcome.KNOWN, Outcome.DIFFERS, Outcome.NOT_RUN, Outcome.HARNESS_FAILED
@@ -33,14 +34,23 @@ _IN_ORDER = (
 def table_lines(
     head: Sequence[str], rows: Iterable[Sequence[str]], *, width: int | None
 ) -> list[str]:
-    """Return a table as lines; *width* in columns is the terminal's, None where there is none."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in head:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+    """Return a table as lines, of which the first column alone is wrapped, between words.
+
+    *width*, in columns, is the terminal's; None where there is none. What does not fit is wider.
+    """
+    texts = [list(head), *map(list, rows)]
+    words = [word for text in texts for word in text[0].split()]
+    least = [max(map(len, words), default=0)]
+    least += [max(map(len, column)) for column in list(zip(*texts, strict=True))[1:]]
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0))
+    for column, columns in zip(head, least, strict=True):
+        table.add_column(column, min_width=columns)
+    for text in texts[1:]:
+        table.add_row(*map(Text, text))
     file = io.StringIO()
-    Console(file=file, width=width or _PIPE_COLUMNS, color_system=None).print(table)
+    fits = sum(least) + _GAP * len(least)
+    console_width = _PIPE_COLUMNS if width is None else max(width, fits)
+    Console(file=file, width=console_width, color_system=None).print(table)
     return [line.rstrip() for line in file.getvalue().splitlines()]
 
 

@@ -12,6 +12,7 @@ import pytest
 from harness.campaign.history.store import opened_history
 from testcases.made_history import NIGHTS, write_history
 from tools.cli import run
+from tools.history_report import table_lines
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +88,16 @@ def test_trend_of_some_cases_kernels_and_nights(made: Path, capsys: Printed) -> 
     assert {each["outcomes"][:18] for each in by_version["trends"]} == {"-" * 18}
     said = refused(capsys, "trend", "--case", "nope", "--kernel", "6.1", db=made)
     assert "--case nope --kernel 6.1: nothing of it ran in the last 20 runs" in said
+
+
+@pytest.mark.parametrize("width", [20, 100, 400, None])
+def test_a_narrow_terminal_loses_nothing_of_a_table(width: int | None) -> None:
+    row = ["scenario a-member-is-rebuilt", "k...k......k.....k..", "8.1% .. 41.6%"]
+    lines = table_lines(("case", "nights", "between"), [row], width=width)
+    text = " ".join(" ".join(lines).split())
+    assert [text.count(cell) for cell in row[1:]] == [1, 1]
+    assert all(word in text.split() for word in row[0].split())
+    assert len(lines) == (2 if width is None or width >= 100 else 3)
 
 
 def test_compare_exits_1_for_what_is_newly_red(made: Path, capsys: Printed) -> None:
