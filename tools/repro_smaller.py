@@ -30,6 +30,7 @@ from tools.repro_options import (
 )
 from tools.repro_report import bundle_lines
 
+_RUNS_BEFORE = 5
 _RUNS_OF_SMALLEST = 5
 
 
@@ -44,8 +45,8 @@ _RUNS_OF_SMALLEST = 5
 )  # fmt: skip
 @click.option(
     "--tries", type=click.IntRange(1, 100), metavar="N",
-    help="How often a candidate is run before it is taken for green. Default: by how often the"
-    " bundle is red, so that 5 % of the red ones are missed, and at most 10.",
+    help="How often a candidate is run before it is taken for green. Default: by how often five"
+    " runs of the bundle are red, so that 5 % of the red ones are missed, and at most 10.",
 )  # fmt: skip
 def minimise_command(
     *,
@@ -68,9 +69,12 @@ def minimise_command(
     target = target_of(out or derived(path, "smallest"), force=force)
     if module_dir is not None:
         replaced = (*modules_below(module_dir), *replaced)
-    tries = tries or tries_for(bundle.runs)
     with progress("repro") as say:
         _, bench = bench_of(bundle, kernel_name, modules, replaced, accel, say=say)
+        if tries is None:
+            say("seeing how often it is red")
+            bundle = measured(bundle, bench, runs=_RUNS_BEFORE)
+            tries = tries_for(bundle.runs)
         smallest = minimise_bundle(
             bundle, bench, Limits(limit_s=limit_s, tries=tries),
             lambda each: save_bundle(target, each),

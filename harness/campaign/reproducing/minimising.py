@@ -49,7 +49,7 @@ class Limits:
 
 def tries_for(runs: Runs) -> int:
     """Return how often a candidate is tried, so that a red one is missed in `MISS` of the cases."""
-    return min(greens_wanted(runs, 1 - MISS), _MOST_TRIES)
+    return min(greens_wanted(runs, 1 - MISS), _MOST_TRIES) if runs.red else _MOST_TRIES
 
 
 def minimise_bundle(bundle: Bundle, bench: Bench, limits: Limits, better: Better) -> Bundle:
