@@ -135,6 +135,8 @@ def read_bundle(path: Path) -> BundleFiles:
     images: dict[str, DiskImage] = {}
     left = MOST_CONTENT_BYTES
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise BadInput("it is no regular file")
         with path.open("rb") as file, _opened_tar(file) as (tar, bounded):
             while (info := bounded.header_of(tar)) is not None:
                 if len(files) + len(images) >= MOST_FILES:

@@ -50,7 +50,7 @@ class FuzzOptions:
     crash: CrashOptions
     states: int
     oracles: Oracles = field(default_factory=Oracles)
-    keep: bool = False  # the images of every red, not of the first few alone
+    keep: bool = False  # the images of every red, known ones as well, not of the first few alone
 
     @property
     def key(self) -> str:
@@ -199,8 +199,9 @@ class _Run:
         judged = replace(judged, verdict=verdict)
         red = verdict.outcome is Outcome.DIFFERS
         self.progress.red += red
-        kept = self.progress.red <= _MOST_KEPT or self._options.keep
-        if (red and kept) or self._only is not None:
+        kept = red and self.progress.red <= _MOST_KEPT
+        kept |= self._options.keep and verdict.outcome in (Outcome.DIFFERS, Outcome.KNOWN)
+        if kept or self._only is not None:
             self._keep(judged)
         self._store.add_class(
             ClassRecord(
