@@ -202,6 +202,12 @@ STEPS: dict[str, dict[str, Any]] = {
     "a pattern deep inside": {
         "do": "During", "steps": [{"do": "Mdadm", "arguments": "--detail", "says": "(x*)*y"}],
     },
+    "a text of gigabytes": {"do": "Mdadm", "arguments": "--detail {array:>9999999999}"},
+    "what a text is made of": {"do": "Mdadm", "arguments": "{array.__class__}"},
+    "a brace too many": {"do": "Exits", "arguments": "{array", "status": 0},
+    "a node that is none": {"do": "Promised", "says": "x",
+                            "step": {"do": "Mdadm", "arguments": "{sda}"}},
+    "a disk that is none": {"do": "Fail", "disk": "sda"},
     "a verb that is none": {"do": "__import__"},
     "steps in steps": {"do": "During", "steps": [{"do": "Stop"}] * 600},
 }  # fmt: skip

@@ -30,6 +30,9 @@ _MOST_OF = {"bursts": 20_000, "at_once": 64, "rows": 1 << 16}  # of a step's par
 _MOST_BURSTS = 40_000  # of a story
 _MOST_SHARE = 4.0  # of a journal that a step fills
 _MOST_PATTERN = 300
+_WITH_NODES = ("arguments", "printed_by", "lines")  # parameters in which {NAME} is a disk's node
+_OF_DISKS = ("disk", "disks", "without")
+_BRACES = re.compile(r"\{(\w+)\}|[{}]")
 _PATTERNS = ("pattern", "refused", "says")
 # What a terminal takes for more than a character: controls, marks of direction, half characters.
 _UNFIT = re.compile(
@@ -236,6 +239,7 @@ def require_scenario(scenario: Scenario) -> None:
         raise BadInput(f"its story has {len(verbs)} steps, at most {_MOST_VERBS} can be")
     for verb in verbs:
         for field in fields(verb):  # type: ignore[arg-type]  # a frozen dataclass
+            _require_disks(verb, field.name, getattr(verb, field.name), scenario.needs)
             _require_parameter(verb, field.name, getattr(verb, field.name))
         if isinstance(verb, FillCache) and not 0 < verb.share <= _MOST_SHARE:
             raise BadInput(f"its story fills {verb.share:g} of the journal")
@@ -250,6 +254,19 @@ def _verbs(steps: Sequence[Any]) -> Iterator[Verb]:
             for field in fields(step):  # type: ignore[arg-type]
                 value = getattr(step, field.name)
                 yield from _verbs(value if isinstance(value, tuple) else (value,))
+
+
+def _require_disks(verb: Verb, name: str, value: object, needs: Shape) -> None:
+    """Require that a step names disks of its array, and formats nothing but their names."""
+    texts = [each for each in (value if isinstance(value, tuple) else (value,))
+             if isinstance(each, str)]  # fmt: skip
+    named: list[str] = []
+    if name in _OF_DISKS:
+        named = texts
+    elif name in _WITH_NODES:
+        named = [found[1] for text in texts for found in _BRACES.finditer(text)]
+    if strange := set(named) - needs.disk_sizes.keys() - {"array", "uuid"}:
+        raise BadInput(f"its story's step {verb.words!r}: {name} names {_shown(strange.pop())}")
 
 
 def _require_parameter(verb: Verb, name: str, value: object) -> None:
