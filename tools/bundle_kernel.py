@@ -76,7 +76,8 @@ def bench_of(
         kernel_name = own.name
         if not _NAME.fullmatch(own.name) or Path(own.name).exists():
             raise BadInput(
-                f"the bundle is from a kernel of its maker's own, {own.release}; give --kernel"
+                f"the bundle is from a kernel of its maker's own, {own.release or own.name}; give"
+                " --kernel"
             )
         if own.replaced and not replaced:
             raise BadInput(

@@ -51,7 +51,11 @@ _SECOND = 0.25  # share of the states of which what recovery left is recovered o
 )
 @guests_option
 @state_option("journal")
-@click.option("--keep", is_flag=True, help="Keep the images of every red, not of the first five.")
+@click.option(
+    "--keep",
+    is_flag=True,
+    help="Keep the images of every red, known or not, not just of the first five.",
+)
 @click.option(
     "--shrink", type=click.Choice(["new", "none"]), default="new", show_default=True,
     help="Reduce the first red of each kind that no known issue explains.",

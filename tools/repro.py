@@ -26,7 +26,14 @@ from tools.report_files import ReportFiles
 from tools.report_options import report_options
 from tools.repro_evidence import keep_evidence, repro_report
 from tools.repro_import import import_command
-from tools.repro_options import bundle_argument, force_option, kib_of, out_option, target_of
+from tools.repro_options import (
+    bundle_argument,
+    force_option,
+    kib_of,
+    out_option,
+    require_writable,
+    target_of,
+)
 from tools.repro_report import bundle_document, bundle_lines, judgement_lines
 from tools.repro_script import script_command
 from tools.repro_smaller import minimise_command, scrub_command
@@ -110,6 +117,7 @@ def run_command(
     bundle = load_bundle(path)
     if save is not None:
         target_of(save, force=force)
+    require_writable(results_root())
     if module_dir is not None:
         replaced = (*modules_below(module_dir), *replaced)
     with progress("repro") as say:

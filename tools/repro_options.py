@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import click
@@ -20,13 +21,31 @@ def target_of(path: Path, *, force: bool) -> Path:
     """Return where a bundle is to be written, checked before anything long begins.
 
     Raises:
-        BadInput: something is there already, or its folder is not.
+        BadInput: something is there already, or its folder is not or takes no file.
     """
+    folder = path.absolute().parent
+    if path.exists() and not path.is_file():
+        raise BadInput(f"{path}: is no file; take another --out")
     if path.exists() and not force:
         raise BadInput(f"{path}: is there already; take --force, or another --out")
-    if not path.absolute().parent.is_dir():
+    if not folder.is_dir():
         raise BadInput(f"{path}: its folder is not there; make it first")
+    require_writable(folder)
     return path
+
+
+def require_writable(folder: Path) -> None:
+    """Require a folder that takes files, made if need be.
+
+    Raises:
+        BadInput: it does not.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise BadInput(f"{folder}: cannot be written to: {error.strerror}") from error
 
 
 def derived(path: Path, word: str) -> Path:

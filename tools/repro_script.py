@@ -11,6 +11,7 @@ import jinja2
 
 from harness.campaign.exploring.smallest import describe_step
 from harness.campaign.reproducing.bundle import Bundle
+from harness.campaign.reproducing.bundle_checks import fitting_together
 from harness.campaign.reproducing.bundle_json import load_bundle
 from harness.campaign.reproducing.script import state_script, what_to_look_for
 from harness.campaign.reproducing.script_steps import steps_script
@@ -46,11 +47,14 @@ def script_of(bundle: Bundle, *, by_steps: bool = False) -> str:
         BadInput: there is nothing in it that commands could do.
     """
     if bundle.images and not by_steps:
-        made = asdict(state_script(bundle, _era_of(bundle)))
+        with fitting_together():
+            made = asdict(state_script(bundle, _era_of(bundle)))
         return _render(STATE, bundle, made, steps=_steps(bundle))
     if bundle.workload is None and bundle.scenario is None:
         raise BadInput("--steps: nobody knows what led to this state; leave it out")
-    return _render(STEPS, bundle, asdict(steps_script(bundle)), runs=bundle.runs)
+    with fitting_together():
+        made = asdict(steps_script(bundle))
+    return _render(STEPS, bundle, made, runs=bundle.runs)
 
 
 def _render(template: Path, bundle: Bundle, made: dict[str, Any], **more: Any) -> str:

@@ -192,17 +192,20 @@ def encode_event(event: Event) -> bytes:
             return _record(fields, event.text.encode())
 
 
-def decode(data: bytes | memoryview) -> Trace:
+def decode(data: bytes | memoryview, *, most_events: int | None = None) -> Trace:
     """Return the trace in *data*, whatever is torn at its end left out and counted.
 
     Raises:
-        BadTrace: no trace, one of another version, or a whole record that makes no sense.
+        BadTrace: no trace, one of another version, a whole record that makes no sense, or more
+            than *most_events*.
     """
     view = memoryview(data)
     disks, start = _decode_header(view)
-    events = []
+    events: list[Event] = []
     position = start
     for event, end in _records(view, start, len(disks)):
+        if len(events) == most_events:
+            raise BadTrace(f"has more than {most_events} events")
         events.append(event)
         position = end
     return Trace(disks, tuple(events), len(view) - position)

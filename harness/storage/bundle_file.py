@@ -30,12 +30,20 @@ MOST_TEXT_BYTES = 16 << 20  # of a file that is no image
 MOST_TRACE_BYTES = 256 << 20
 MOST_IMAGE_BYTES = 1 << 44  # as a disk's size; sparse
 MOST_CONTENT_BYTES = 512 << 20  # of all images together, holes left out
+_MOST_FILES_BYTES = MOST_TRACE_BYTES + 2 * MOST_TEXT_BYTES  # of all that are no images
 _MOST_UNPACKED_BYTES = 1 << 30  # of the whole tar
-_MOST_READ_BYTES = 4 << 20  # in one go
+_MOST_READ_BYTES = 1 << 20  # in one go
+# Of headers, which tarfile parses: some in time that grows with the square of their length, others
+# into lists many times as large. An honest map of extents is read by 512 bytes at a time.
+_MOST_HEADER_BYTES = 1024
+_MOST_LONG_HEADERS = 2 * MOST_FILES
+_MOST_HEADERS_BYTES = 4 << 20  # of all together
 _IN_MEMORY_BYTES = 64 << 20
 _MEMORY_BYTES = 256 << 20  # of the decompressor
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,40}\.(?:json|txt|mdjtrace)")
 _IMAGE = re.compile(r"images/([a-z]+[0-9]{0,2})\.img")
+# What tarfile ends with over bytes that are no tar of its kind.
+_WRONG = (EOFError, ValueError, OverflowError, RecursionError, LookupError, TypeError)
 _SPARSE_FOLDER = "GNUSparseFile.0"
 _TRACE = ".mdjtrace"
 
@@ -60,8 +68,15 @@ def write_bundle(path: Path, bundle: BundleFiles) -> None:
     """Write a bundle's file, whole or not at all.
 
     Raises:
+        BadInput: a file of it is larger than a reader takes.
         Unavailable: no space left.
     """
+    for name, data in bundle.files.items():
+        if len(data) > _most_of(name):
+            raise BadInput(
+                f"{path}: {name} has {len(data) >> 20} MiB, a bundle takes"
+                f" {_most_of(name) >> 20}; make the run shorter (--steps)"
+            )
     with naming_full_disk(path), replacing(path) as temporary:
         # The largest dictionary: a trace and the images that it leads to hold the same blocks.
         filters = [{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 64 << 20}]
@@ -120,8 +135,10 @@ def read_bundle(path: Path) -> BundleFiles:
     images: dict[str, DiskImage] = {}
     left = MOST_CONTENT_BYTES
     try:
-        with path.open("rb") as file, _opened_tar(file) as tar:
-            for info in tar:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise BadInput("it is no regular file")
+        with path.open("rb") as file, _opened_tar(file) as (tar, bounded):
+            while (info := bounded.header_of(tar)) is not None:
                 if len(files) + len(images) >= MOST_FILES:
                     raise BadInput(f"more than {MOST_FILES} files in it")
                 if (found := _IMAGE.fullmatch(info.name)) is not None:
@@ -132,23 +149,26 @@ def read_bundle(path: Path) -> BundleFiles:
                 else:
                     _require_new(info.name, files, info)
                     files[info.name] = _read_file(tar, info)
+                    if sum(map(len, files.values())) > _MOST_FILES_BYTES:
+                        raise BadInput(f"its files have more than {_MOST_FILES_BYTES >> 20} MiB")
     except OSError as error:
         raise BadInput(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (tarfile.TarError, lzma.LZMAError, EOFError, ValueError, OverflowError) as error:
-        raise BadInput(f"{path}: is no bundle, or a damaged one: {error}") from error
+    except (tarfile.TarError, lzma.LZMAError, *_WRONG) as error:
+        raise BadInput(f"{path}: is no bundle, or a damaged one: {str(error)[:200]}") from error
     except BadInput as error:
         raise BadInput(f"{path}: is no bundle of ours: {error}") from error
     return BundleFiles(files=files, images=images)
 
 
 @contextlib.contextmanager
-def _opened_tar(file: BinaryIO) -> Iterator[tarfile.TarFile]:
+def _opened_tar(file: BinaryIO) -> Iterator[tuple[tarfile.TarFile, _Bounded]]:
     with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES) as unpacked:
         for data in _unpacked(file):
             unpacked.write(data)
         unpacked.seek(0)
-        with tarfile.open(fileobj=_Bounded(unpacked), mode="r:") as tar:  # type: ignore[call-overload]
-            yield tar
+        bounded = _Bounded(unpacked)
+        with tarfile.open(fileobj=bounded, mode="r:") as tar:  # type: ignore[call-overload]
+            yield tar, bounded
 
 
 def _unpacked(file: BinaryIO) -> Iterator[bytes]:
@@ -167,16 +187,32 @@ def _unpacked(file: BinaryIO) -> Iterator[bytes]:
 
 
 class _Bounded:
-    """A file that gives no more at once than any honest reader asks for."""
+    """A file that gives no more at once, and of headers in all, than any honest reader asks for."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self.seek, self.tell, self.seekable = file.seek, file.tell, lambda: True
+        self._in_header = True  # so tarfile begins
+        self._left = _MOST_HEADERS_BYTES
+        self._long_left = _MOST_LONG_HEADERS
+
+    def header_of(self, tar: tarfile.TarFile) -> tarfile.TarInfo | None:
+        """Return the next header, in the bounds of headers."""
+        self._in_header = True
+        try:
+            return tar.next()
+        finally:
+            self._in_header = False
 
     def read(self, size: int) -> bytes:
-        """Read; a header that tells of more than `_MOST_READ_BYTES` is a lie."""
-        if not 0 <= size <= _MOST_READ_BYTES:
+        """Read; a header that tells of more than an honest one has is a lie."""
+        if not 0 <= size <= (_MOST_HEADER_BYTES if self._in_header else _MOST_READ_BYTES):
             raise ValueError(f"a header of {size} bytes")
+        if self._in_header:
+            self._left -= size
+            self._long_left -= size > tarfile.BLOCKSIZE
+            if self._left < 0 or self._long_left < 0:
+                raise ValueError("its headers are larger than any bundle's")
         return self._file.read(size)
 
 
@@ -189,14 +225,18 @@ def _require_new(name: str, known: Mapping[str, object], info: tarfile.TarInfo) 
         raise BadInput(f"{info.name} is in it twice")
 
 
+def _most_of(name: str) -> int:
+    return MOST_TRACE_BYTES if name.endswith(_TRACE) else MOST_TEXT_BYTES
+
+
 def _read_file(tar: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
-    most = MOST_TRACE_BYTES if info.name.endswith(_TRACE) else MOST_TEXT_BYTES
+    most = _most_of(info.name)
     if info.size > most or info.sparse is not None:
         raise BadInput(f"{info.name} has {info.size} bytes, at most {most} can be")
     file = tar.extractfile(info)
     assert file is not None  # a regular file
     with file:
-        return file.read()
+        return b"".join(iter(lambda: file.read(_MOST_READ_BYTES), b""))
 
 
 def _read_image(tar: tarfile.TarFile, info: tarfile.TarInfo, left: int) -> tuple[DiskImage, int]:

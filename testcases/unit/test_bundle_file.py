@@ -6,6 +6,7 @@ import io
 import lzma
 import subprocess
 import tarfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,6 +59,19 @@ def test_a_disk_of_terabytes_that_holds_little_makes_a_small_file(tmp_path: Path
     assert (tmp_path / "x.mdjr").stat().st_size < 4096
     found = read_bundle(tmp_path / "x.mdjr").images["member0"]
     assert found.content.blocks == image.content.blocks
+
+
+def test_a_long_trace_comes_back(tmp_path: Path) -> None:
+    trace = BLOCK * 2048
+    write_bundle(tmp_path / "x.mdjr", BundleFiles(files={"trace.mdjtrace": trace}, images={}))
+    assert read_bundle(tmp_path / "x.mdjr").files["trace.mdjtrace"] == trace
+
+
+def test_an_image_in_many_pieces_comes_back(tmp_path: Path) -> None:
+    content = DiskContent({2 * number: BLOCK for number in range(8_000)})
+    image = DiskImage(size_bytes=64 * MIB, content=content)
+    write_bundle(tmp_path / "x.mdjr", BundleFiles(files={}, images={"journal": image}))
+    assert read_bundle(tmp_path / "x.mdjr").images["journal"].content.blocks == content.blocks
 
 
 def packed(path: Path, fill: Callable[[tarfile.TarFile], None]) -> Path:
@@ -178,3 +192,35 @@ def test_a_header_that_tells_of_gigabytes_is_not_read_into_memory(tmp_path: Path
     path.write_bytes(lzma.compress(info.tobuf(tarfile.USTAR_FORMAT) + bytes(10240)))
     with pytest.raises(BadInput, match="header of"):
         read_bundle(path)
+
+
+def header(kind: bytes, size: int) -> bytes:
+    info = tarfile.TarInfo("x")
+    info.type, info.size = kind, size
+    return info.tobuf(tarfile.USTAR_FORMAT)
+
+
+SPARSE = b"".join((
+    b"22 GNU.sparse.major=1\n", b"22 GNU.sparse.minor=0\n",
+    b"38 GNU.sparse.name=images/member0.img\n", b"30 GNU.sparse.realsize=1048576\n",
+))  # fmt: skip
+HEADERS = {
+    "headers of headers": (header(tarfile.XHDTYPE, 6) + b"6 a=b\n".ljust(512, b"\0")) * 5000,
+    "names of names": (header(tarfile.GNUTYPE_LONGNAME, 512) + bytes(512)) * 5000,
+    "digits without end": header(tarfile.XHDTYPE, 60 << 10) + b"9" * (60 << 10),
+    "many of digits": (header(tarfile.XGLTYPE, 4096) + b"9" * 4096) * 3000,
+    "a map of a hundred million extents": (
+        header(tarfile.XHDTYPE, len(SPARSE)) + SPARSE.ljust(512, b"\0")
+        + header(tarfile.REGTYPE, 40 * MIB) + b"100000000\n" + b"0\n0\n" * (10 * MIB - 3)
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_headers_take_neither_time_nor_memory(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.mdjr"
+    path.write_bytes(lzma.compress(HEADERS[name] + bytes(1024), preset=0))
+    began = time.process_time()
+    with pytest.raises(BadInput, match=r"x\.mdjr"):
+        read_bundle(path)
+    assert time.process_time() - began < 5

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.campaign.exploring.store import decode_verdict, encode_verdict
+from harness.campaign.reproducing import bundle_checks
 from harness.campaign.reproducing.bundle import (
     Bundle,
     GuestFacts,
@@ -19,22 +20,22 @@ from harness.campaign.reproducing.bundle import (
     Runs,
     StateFacts,
 )
+from harness.campaign.reproducing.bundle_checks import count, line, plain, seconds
+from harness.campaign.scenarios.scenario import Scenario
 from harness.campaign.scenarios.scenario_json import decode_scenario, encode_scenario
-from harness.crash.trace import Issue, Trace, decode, encode_event, encode_header
+from harness.crash.trace import Trace, decode, encode_event, encode_header
+from harness.crash.workload import Workload
 from harness.crash.workload_json import decode_workload, encode_workload
 from harness.errors import BadInput
-from harness.md.shape import Shape, decode_shape, encode_shape
+from harness.md.shape import Shape, encode_shape
 from harness.storage.bundle_file import BundleFiles, read_bundle, write_bundle
 from harness.verdict.reason import Reason
 
 SCHEMA = 1
 _MANIFEST, _WORKLOAD, _TRACE = "bundle.json", "workload.json", "trace.mdjtrace"
 _SCENARIO = "scenario.json"
-_MOST_DISKS = 20
-_MOST_DISK_BYTES = 1 << 44
-_MOST_REQUEST_BYTES = 1 << 30
+_MOST_EVENTS = 400_000
 _TEXT = re.compile(r"(dmesg|hang|journal)\.txt")
-_LINE_BREAKS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x80-\x9f]")
 
 
 def save_bundle(path: Path, bundle: Bundle) -> None:
@@ -70,29 +71,20 @@ def load_bundle(path: Path) -> Bundle:
     try:
         manifest = _object(found.files, _MANIFEST)
         if manifest.get("schema") != SCHEMA:
-            raise BadInput(f"its schema is {manifest.get('schema')!r}, this reads {SCHEMA}")
+            raise BadInput(
+                f"its schema is {str(manifest.get('schema'))[:40]!r}, this reads {SCHEMA}"
+            )
         for name, data in found.files.items():
             if name != _MANIFEST and manifest["files"][name] != hashlib.sha256(data).hexdigest():
                 raise BadInput(f"{name} is not what was packed")
         return _bundle(manifest, found)
     except BadInput as error:
-        raise BadInput(f"{path}: {error}") from error
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as wrong:
-        raise BadInput(f"{path}: is no bundle, or a damaged one: {wrong!r}"[:300]) from wrong
-
-
-def require_bounds(shape: Shape) -> None:
-    """Require that a guest can be given the disks of a shape.
-
-    Raises:
-        BadInput: it is larger than anything here, or smaller than md takes.
-    """
-    sizes = shape.disk_sizes
-    fine = shape.members >= 2 and len(sizes) <= _MOST_DISKS and shape.spares >= 0
-    fine = fine and all(0 < size <= _MOST_DISK_BYTES for size in sizes.values())
-    fine = fine and 4096 <= shape.chunk_bytes <= 1 << 30 and shape.component_bytes > 0
-    if not fine or shape.logical_block_bytes not in (512, 4096):
-        raise BadInput(f"its array cannot be: {shape}")
+        raise BadInput(f"{path}: {line(str(error))[:400]}") from error
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError,
+            ArithmeticError) as wrong:  # fmt: skip
+        raise BadInput(f"{path}: is no bundle, or a damaged one: {line(repr(wrong))[:200]}") from (
+            wrong
+        )
 
 
 def _manifest(bundle: Bundle) -> dict[str, Any]:
@@ -122,23 +114,23 @@ def _manifest(bundle: Bundle) -> dict[str, Any]:
 
 def _bundle(manifest: Mapping[str, Any], found: BundleFiles) -> Bundle:
     kernel, state = manifest["kernel"], manifest["state"]
-    shape = decode_shape(manifest["shape"])
-    require_bounds(shape)
+    shape = bundle_checks.shape(manifest["shape"])
     bundle = Bundle(
-        kind=Kind(manifest["kind"]), made_by=_line(manifest["made_by"]), shape=shape,
+        kind=Kind(manifest["kind"]), made_by=line(manifest["made_by"]), shape=shape,
         kernel=KernelFacts(
-            **{name: _line(kernel[name]) for name in ("name", "release", "version", "identity")},
-            module_sha256=_line(kernel["module_sha256"]),
-            replaced=tuple(map(_line, kernel["replaced"])),
+            **{name: line(kernel[name]) for name in ("name", "release", "version", "identity")},
+            module_sha256=line(kernel["module_sha256"]),
+            replaced=tuple(map(line, kernel["replaced"])),
         ),
-        guest=_guest(manifest["guest"]), seed=_count(manifest["seed"]),
-        verdict=decode_verdict(json.dumps(_clean(manifest["verdict"]))),
+        guest=_guest(manifest["guest"]), seed=count(manifest["seed"]),
+        verdict=decode_verdict(json.dumps(bundle_checks.verdict(manifest["verdict"]))),
         reason=_reason(manifest["reason"]), runs=_runs(manifest["runs"]),
-        seconds=float(manifest["seconds"]), workload=_workload(found), trace=_trace(found, shape),
-        state=None if state is None else StateFacts(*(_count(state[n]) for n in _STATE)),
-        images=found.images, there=tuple(map(_line, manifest["there"])),
-        scenario=_scenario(found), lying=frozenset(map(_line, manifest["lying"])),
-        jitter_us=_count(manifest["jitter_us"]), notes=tuple(map(_line, manifest["notes"])),
+        seconds=seconds(manifest["seconds"]), workload=_workload(found, shape),
+        trace=_trace(found, shape),
+        state=None if state is None else StateFacts(*(count(state[n]) for n in _STATE)),
+        images=found.images, there=tuple(map(line, manifest["there"])),
+        scenario=_scenario(found), lying=frozenset(map(line, manifest["lying"])),
+        jitter_us=count(manifest["jitter_us"]), notes=tuple(map(line, manifest["notes"])),
         texts={n: data.decode(errors="replace")
                for n, data in found.files.items() if _TEXT.fullmatch(n)},
     )  # fmt: skip
@@ -171,51 +163,51 @@ def _require_whole(bundle: Bundle) -> None:
 
 def _guest(document: Mapping[str, Any]) -> GuestFacts:
     return GuestFacts(
-        kind=_line(document["kind"]), accelerator=_line(document["accelerator"]),
-        mdadm=_line(document["mdadm"]), memory_mib=_count(document["memory_mib"]),
+        kind=line(document["kind"]), accelerator=line(document["accelerator"]),
+        mdadm=line(document["mdadm"]), memory_mib=count(document["memory_mib"]),
     )  # fmt: skip
 
 
 def _reason(document: Mapping[str, Any] | None) -> Reason | None:
     if document is None:
         return None
-    facts = tuple(sorted((_line(name), int(value)) for name, value in document["facts"].items()))
+    facts = tuple(sorted(bundle_checks.facts(document["facts"]).items()))
     return Reason(
-        _line(document["oracle"]), _line(document["sentence"]), _line(document["known_as"]), facts
+        line(document["oracle"]), line(document["sentence"]), line(document["known_as"]), facts
     )
 
 
 def _runs(document: Mapping[str, Any]) -> Runs:
-    runs = Runs(_count(document["made"]), _count(document["red"]))
+    runs = Runs(count(document["made"]), count(document["red"]))
     if runs.red > runs.made:
         raise BadInput(f"it was red in {runs.red} of {runs.made} runs")
     return runs
 
 
-def _workload(found: BundleFiles) -> Any:
-    return decode_workload(_object(found.files, _WORKLOAD)) if _WORKLOAD in found.files else None
+def _workload(found: BundleFiles, shape: Shape) -> Workload | None:
+    if _WORKLOAD not in found.files:
+        return None
+    workload = decode_workload(_object(found.files, _WORKLOAD))
+    bundle_checks.require_workload(workload, shape)
+    return workload
 
 
-def _scenario(found: BundleFiles) -> Any:
+def _scenario(found: BundleFiles) -> Scenario | None:
     if _SCENARIO not in found.files:
         return None
-    scenario = decode_scenario(_object(found.files, _SCENARIO))
-    require_bounds(scenario.needs)
+    document = plain(_object(found.files, _SCENARIO))
+    assert isinstance(document, dict)
+    bundle_checks.shape(document["needs"])
+    scenario = decode_scenario(document)
+    bundle_checks.require_scenario(scenario)
     return scenario
 
 
 def _trace(found: BundleFiles, shape: Shape) -> Trace | None:
     if _TRACE not in found.files:
         return None
-    trace, sizes = decode(found.files[_TRACE]), list(shape.disk_sizes.values())
-    if [disk.name for disk in trace.disks] != list(shape.disk_sizes):
-        raise BadInput(f"{_TRACE} is not of its array's disks")
-    for event in trace.events:
-        if isinstance(event, Issue) and not (
-            0 <= event.offset <= event.offset + event.length <= sizes[event.disk]
-            and event.length <= _MOST_REQUEST_BYTES
-        ):
-            raise BadInput(f"{_TRACE}: event {event.sequence} is outside its disk")
+    trace = decode(found.files[_TRACE], most_events=_MOST_EVENTS)
+    bundle_checks.require_trace(trace, shape)
     return trace
 
 
@@ -226,28 +218,6 @@ def _object(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise BadInput(f"{name} is no JSON object")
     return document
-
-
-def _line(value: object) -> str:
-    """Return a text that a terminal can be given."""
-    if not isinstance(value, str):
-        raise BadInput(f"{str(value)[:60]!r} is no text")
-    return _LINE_BREAKS.sub("?", value.replace("\n", " "))[:2000]
-
-
-def _clean(value: object) -> object:
-    """Return JSON values whose texts a terminal can be given."""
-    if isinstance(value, dict):
-        return {_line(key): _clean(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_clean(each) for each in value]
-    return _line(value) if isinstance(value, str) else value
-
-
-def _count(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 63:
-        raise BadInput(f"{str(value)[:60]!r} is no number")
-    return value
 
 
 def _json(document: Mapping[str, Any]) -> bytes:

@@ -43,9 +43,13 @@ PART = (
     "the first {size} bytes of {wanted}; the rest is taken as zeroes: which stripes recovery writes"
     " and whether it ends can be concluded, what it leaves of data cannot"
 )
+PART_OF_LOG = (
+    "the first {size} bytes of {wanted}; the log behind them is taken as zeroes, and may have gone"
+    " on: what recovery does here says nothing of what it did there; send the whole journal"
+)
 MADE_UP = (
-    "not sent; an empty one stands in its place, with a superblock made of the journal's: likewise,"
-    " and nothing about its own superblock"
+    "not sent; an empty one stands in its place, with a superblock made of the journal's: which"
+    " stripes recovery writes and whether it ends can be concluded, what it leaves of data cannot"
 )
 COMPUTED = (
     "not sent; worked out from the others by parity: sound where the array was in sync, and not"
@@ -181,7 +185,7 @@ def _images(
         if made is not None:
             images[name] = made
     images[JOURNAL_NAME] = _as_image(sent[JOURNAL_NAME])
-    notes.append(f"journal: {_words(sent[JOURNAL_NAME])}")
+    notes.append(f"journal: {_words(sent[JOURNAL_NAME], PART_OF_LOG)}")
     return images, notes
 
 
@@ -189,8 +193,8 @@ def _as_image(sent: Sent) -> DiskImage:
     return DiskImage(size_bytes=sent.device_bytes, content=sent.content)
 
 
-def _words(sent: Sent) -> str:
-    words = WHOLE if sent.is_whole else PART
+def _words(sent: Sent, part: str = PART) -> str:
+    words = WHOLE if sent.is_whole else part
     return words.format(size=sent.bytes_sent, wanted=sent.device_bytes)
 
 

@@ -181,7 +181,9 @@ class _Reducer:
     def is_red(self, candidate: Bundle, words: str) -> bool:
         """Whether a candidate is red for the reason; then it is the best so far."""
         if time.monotonic() > self._deadline:
+            self._bench.say("the time is over, and the smallest so far is kept; --time gives more")
             raise OutOfTime
+        self._bench.seldom(f"trying whether {words} are enough")
         attempt = self._first_red(candidate)
         if attempt is None:
             return False

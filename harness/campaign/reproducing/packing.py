@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -43,8 +44,22 @@ def pack(result: Path) -> Bundle:
     """Return the bundle of a folder of results: of a run, or of one of its reds.
 
     Raises:
-        BadInput: nothing in it is red, or what it takes was not kept; the message says what to do.
+        BadInput: nothing in it is red, what it takes was not kept, or is damaged; the message says
+            what to do.
     """
+    try:
+        return _packed(result)
+    except OSError as error:
+        where = error.filename or result
+        raise BadInput(f"{where}: {error.strerror}; run it again, then pack it") from error
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as wrong:
+        raise BadInput(
+            f"{result}: what is in it is damaged, or was not written to its end:"
+            f" {repr(wrong)[:120]}; run it again, then pack it"
+        ) from wrong
+
+
+def _packed(result: Path) -> Bundle:
     facts = read_run(result)
     match facts.command:
         case "crash":
@@ -96,8 +111,8 @@ def disk_images(folder: Path) -> dict[str, DiskImage]:
 def disk_image(path: Path) -> tuple[DiskImage, int]:
     """Return an image, and how many bytes of it are in blocks that are not all zeroes."""
     content, held = DiskContent(), 0
-    size = path.stat().st_size
     with opened_image(path) as descriptor, path.open("rb") as file:
+        size = os.fstat(descriptor).st_size
         for start, length in data_extents(descriptor, 0, size):
             file.seek(start)
             at = start
@@ -167,7 +182,11 @@ def _exploration(folder: Path, facts: RunFacts) -> Bundle:
         for each in kept:  # those that were shrunk come first, by their names
             if outcomes[each] is wanted:
                 return _kept(each, facts)
-        if facts.command == "explore" and (found := _from_store(folder, facts, wanted)):
+        if (
+            (folder / _STORE).is_file()
+            and facts.command == "explore"
+            and (found := _from_store(folder, facts, wanted))
+        ):
             return found
     raise BadInput(
         f"{folder}: nothing in it is red, or no images of it were kept; look at one state again"

@@ -23,6 +23,7 @@ from harness.campaign.known_issues import KnownIssues, issues_of_any_kernel, kno
 from harness.campaign.lab import GuestImage, Say
 from harness.campaign.recording import recording_of
 from harness.campaign.reproducing.bundle import Bundle, Kind
+from harness.campaign.reproducing.bundle_checks import fitting_together
 from harness.campaign.scenarios.rig import Stopper
 from harness.campaign.scenarios.running import ScenarioOptions, run_scenario
 from harness.crash.content import DiskContent
@@ -201,7 +202,8 @@ class _Recoverer:
     def run(self) -> Attempt:
         """Have the state recovered, and judge what came of it."""
         bundle, began = self._bundle, time.monotonic()
-        first, job = self._look()
+        with fitting_together():
+            first, job = self._look()
         judged, verdicts = None, [first]
         if job is not None:
             (judged,) = self._seeker.recover([job])

@@ -1,17 +1,23 @@
 """Steps of a workload or a story as lines of a shell script, in the words of its functions.
 
-What comes out of a bundle is quoted: a stranger's text stays a text.
+What comes out of a bundle is quoted: a stranger's text stays a text. What would reach beyond the
+script's own devices is left out (``script_words``).
 """
 
 from __future__ import annotations
 
 import random
-import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.campaign.reproducing.bundle import Bundle
+from harness.campaign.reproducing.script_words import (
+    may_be_read,
+    may_be_set,
+    mdadm_words,
+    node,
+)
 from harness.campaign.scenarios.disturbing import CutPower, Reboot
 from harness.campaign.scenarios.managing import (
     Add,
@@ -49,7 +55,6 @@ from harness.errors import BadInput
 from harness.md.shape import JOURNAL_NAME, Shape
 from harness.recovery.layout import layout_of
 
-_NODE = re.compile(r"\{(\w+)\}")
 _LOAD_BURSTS = 200
 
 
@@ -101,11 +106,11 @@ class _Teller:
     def verb(self, verb: Verb) -> Iterator[str]:
         """Yield the lines of a story's step."""
         tell = _VERBS.get(type(verb))
-        if tell is None:
-            self.left_out.append(verb.words)
-            yield f"skipped {shlex.quote(verb.words)}"
-        else:
-            yield from tell(self, verb)
+        yield from self._skipped(verb) if tell is None else tell(self, verb)
+
+    def _skipped(self, verb: Verb, told: str = "") -> Iterator[str]:
+        self.left_out.append(verb.words)
+        yield f"skipped {shlex.quote(f'{verb.words} {told}'.strip())}"
 
     def step(self, step: Step) -> Iterator[str]:
         """Yield the lines of a workload's step."""
@@ -117,9 +122,9 @@ class _Teller:
             case SwitchMode(mode=mode):
                 yield f"attribute journal_mode {mode.value}"
             case FailMember(slot=slot):
-                yield f"manage --fail {_node(self._shape.member_names[slot])}"
+                yield f"manage --fail {node(self._shape.member_names[slot])}"
             case FailJournal():
-                yield f"manage --fail {_node(JOURNAL_NAME)}"
+                yield f"manage --fail {node(JOURNAL_NAME)}"
             case StopArray():
                 yield "stop"
             case Restart():
@@ -134,14 +139,14 @@ class _Teller:
             yield from (f"{line} &" for line in writes)
             yield "wait"
 
-    def _assemble(self, without: Sequence[str] = (), options: str = "") -> str:
-        nodes = " ".join(_node(part) for part in self._parts if part not in without)
-        return " ".join(["assemble", *map(shlex.quote, options.split()), nodes])
+    def _assemble(self, without: Sequence[str] = (), options: Sequence[str] = ()) -> str:
+        nodes = [node(part) for part in self._parts if part not in without]
+        return " ".join(["assemble", *options, *nodes])
 
     def create(self, verb: Create) -> Iterator[str]:
         shape = self._shape
-        nodes = " ".join(_node(name) for name in shape.member_names)
-        journal = f" --write-journal={_node(JOURNAL_NAME)}" if shape.journaled else ""
+        nodes = " ".join(node(name) for name in shape.member_names)
+        journal = f" --write-journal={node(JOURNAL_NAME)}" if shape.journaled else ""
         layout = "" if int(shape.level) == 4 else (
             f" --layout={layout_of(shape.level, shape.layout).name}")  # fmt: skip
         clean = " --assume-clean" if verb.assume_clean else ""
@@ -177,17 +182,35 @@ class _Teller:
 
     def remove(self, verb: Remove) -> Iterator[str]:
         yield "sleep 2"
-        yield f"manage --remove {_node(verb.disk)}"
-        self._parts.remove(verb.disk)
+        yield f"manage --remove {node(verb.disk)}"
+        self._parts = [part for part in self._parts if part != verb.disk]
 
     def add(self, verb: Add) -> Iterator[str]:
-        yield f"manage {shlex.quote(verb.how)} {_node(verb.disk)}"
+        if (how := mdadm_words(verb.how, ())) is None:
+            yield from self._skipped(verb, verb.how)
+            return
+        yield f"manage {' '.join(how)} {node(verb.disk)}"
         if not verb.refused:
             self._parts = [*(part for part in self._parts if part != verb.disk), verb.disk]
 
     def assemble(self, verb: Assemble) -> Iterator[str]:
-        line = self._assemble(verb.without, verb.options)
+        if (options := mdadm_words(verb.options, ())) is None:
+            yield from self._skipped(verb, verb.options)
+            return
+        line = self._assemble(verb.without, options)
         yield f"refused {line}" if verb.refused else line
+
+    def set(self, verb: Set) -> Iterator[str]:
+        if may_be_set(verb.name, verb.value):
+            yield f"attribute {verb.name} {shlex.quote(verb.value)}"
+        else:
+            yield from self._skipped(verb, f"{verb.name} {verb.value}")
+
+    def expect(self, verb: Expect) -> Iterator[str]:
+        if may_be_read(verb.name):
+            yield f"expect {verb.name} {shlex.quote(verb.pattern)}"
+        else:
+            yield from self._skipped(verb, verb.name)
 
     def check(self, verb: Check) -> Iterator[str]:
         yield f"attribute sync_action {'repair' if verb.repair else 'check'}"
@@ -196,13 +219,9 @@ class _Teller:
             yield "expect mismatch_cnt '^0$'"
 
     def mdadm(self, verb: Mdadm) -> Iterator[str]:
-        words = []
-        for word in verb.arguments.split():
-            parts = _NODE.split(word)
-            words.append("".join(
-                (_node(part) if number % 2 else shlex.quote(part) if part else "")
-                for number, part in enumerate(parts)
-            ))  # fmt: skip
+        if (words := mdadm_words(verb.arguments, self._shape.disk_sizes)) is None:
+            yield from self._skipped(verb, verb.arguments)
+            return
         line = f"in_time mdadm {' '.join(words)}"
         yield f"refused {line}" if verb.refused else f"{line} || red 'mdadm refuses'"
 
@@ -227,12 +246,6 @@ class _Teller:
         steps = drawn_bursts(wanted, self._area, draw, last=self._last)
         self._last = max((w.number for s in steps for w in s.writes), default=self._last)
         return steps
-
-
-def _node(name: str) -> str:
-    if name == "array":
-        return '"$MD"'
-    return f'"/dev/mapper/$NAME-{re.sub(r"[^a-z0-9]", "", name)}"'
 
 
 def _write_line(kind: WriteKind, sector: int, sectors: int, number: int, *, fua: bool) -> str:
@@ -261,8 +274,8 @@ _VERBS: dict[type[Verb], Callable[..., Iterator[str]]] = {
     ReadBack: _lines(lambda _: "read_all"), Stop: _lines(lambda _: "stop"),
     WaitUntilIdle: _lines(lambda _: "idle"),
     Switch: _lines(lambda verb: f"attribute journal_mode {verb.mode.value}"),  # type: ignore[attr-defined]
-    Set: _quoted("attribute", "name", "value"), Expect: _quoted("expect", "name", "pattern"),
+    Set: _Teller.set, Expect: _Teller.expect,
     ExpectStatus: _quoted("status", "pattern"), ExpectLog: _quoted("log_says", "pattern"),
-    Fail: _lines(lambda verb: f"manage --fail {_node(verb.disk)}"),  # type: ignore[attr-defined]
+    Fail: _lines(lambda verb: f"manage --fail {node(verb.disk)}"),  # type: ignore[attr-defined]
     Promised: lambda teller, verb: teller.verb(verb.step),
 }  # fmt: skip

@@ -44,6 +44,11 @@ def scrub(bundle: Bundle, bench: Bench, *, key: bytes, tries: int) -> Bundle:
                 attempt = run()
                 if attempt.again:
                     return _as_seen(candidate, attempt, Runs(number, 1))
+    if bundle.reason is None:
+        raise BadInput(
+            f"nobody has seen this bundle red, and without its data it was not in {tries} runs."
+            " Nothing was written; see what `repro run --save FILE` finds, and take that"
+        )
     raise BadInput(
         f"without its data it was not red in {tries} runs: it hangs on what was taken out."
         " Nothing was written; minimise it first, or raise --tries"
