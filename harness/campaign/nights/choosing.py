@@ -1,0 +1,107 @@
+"""Which unit of a night is next: pure.
+
+Time goes where it finds most: to kernels that no night has had, to what was red lately, then to
+what has been covered least; everything once, before anything twice.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from harness.campaign.history.records import Case, Cell, Place, place_of
+from harness.campaign.nights.plan import Line
+
+GUESS_S = 20.0  # that a unit takes, before any has been seen
+MARGIN = 1.25  # of what a unit takes usually, before it is begun
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What can be done on a kernel: a case, and how its units are made."""
+
+    case: Case
+    kernel: str  # name
+    line: Line | None  # None: a scenario
+    most: int  # units in a night; 0: as many as there is time for
+    states: int  # that a unit looks at; of a scenario 1
+
+    @property
+    def place(self) -> Place:
+        """Where it is in the grid."""
+        return self.case, self.kernel
+
+
+@dataclass(slots=True)
+class Past:
+    """What nights before say of places."""
+
+    states: Counter[Place] = field(default_factory=Counter)  # covered in them
+    red: set[Place] = field(default_factory=set)  # lately
+    pace_s: dict[Place, float] = field(default_factory=dict)  # seconds of a state, or of a whole
+    new_kernels: frozenset[str] = frozenset()  # names
+
+    @classmethod
+    def of(
+        cls, cells: Iterable[Cell], paces: Mapping[Place, float], new_kernels: Collection[str]
+    ) -> Past:
+        """Return what cells of nights before come to."""
+        past = cls(pace_s=dict(paces), new_kernels=frozenset(new_kernels))
+        for cell in cells:
+            past.states[place_of(cell)] += cell.states + cell.judged
+            if cell.red:
+                past.red.add(place_of(cell))
+        return past
+
+
+class Chooser:
+    """Gives one unit after another, as long as there is time for it."""
+
+    def __init__(self, works: Sequence[Work], past: Past, done: Mapping[Place, int]) -> None:
+        """Begin.
+
+        Args:
+            works: all that can be done, in the plan's order.
+            past: of the nights before.
+            done: units of this night that are over already, by place.
+        """
+        self._works = list(works)
+        self._past = past
+        self._given: Counter[Place] = Counter(done)
+        self._took: dict[Place, float] = {}  # tonight, a unit at its longest
+
+    def next(self, left_s: float) -> tuple[Work, int] | None:
+        """Return the next unit as its work and its number from 0 on; ``None``: nothing fits."""
+        fitting = [
+            work
+            for work in self._works
+            if (not work.most or self._given[work.place] < work.most)
+            and self.estimate_s(work) * MARGIN < left_s
+        ]
+        if not fitting:
+            return None
+        chosen = min(fitting, key=self._rank)
+        number = self._given[chosen.place]
+        self._given[chosen.place] += 1
+        return chosen, number
+
+    def took(self, work: Work, seconds: float) -> None:
+        """Note what a unit has taken."""
+        self._took[work.place] = max(seconds, self._took.get(work.place, 0.0))
+
+    def estimate_s(self, work: Work) -> float:
+        """Return how long a unit of it takes."""
+        if work.place in self._took:
+            return self._took[work.place]
+        if work.place in self._past.pace_s:
+            return self._past.pace_s[work.place] * max(work.states, 1)
+        return GUESS_S
+
+    def _rank(self, work: Work) -> tuple[int, bool, bool, int]:
+        place, past = work.place, self._past
+        first_round = self._given[place]  # everything once, before anything twice
+        return (
+            first_round, work.kernel not in past.new_kernels, place not in past.red,
+            past.states[place],
+        )  # fmt: skip

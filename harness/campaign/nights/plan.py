@@ -1,0 +1,236 @@
+"""What a night is to do: a plan file in TOML, documented in docs/nightly.md, or the built-in one.
+
+A plan names kernels, and *lines* of work: explorations and fuzzings of a shape, seed after seed,
+and scenarios. Each line on each kernel is a case of the history; each seed, or scenario, a unit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.campaign.history.records import Kind
+from harness.crash.disk_kinds import Bus, Discard
+from harness.crash.trace import Cache
+from harness.crash.workload import JournalMode
+from harness.errors import BadInput
+from harness.md.shape import Shape, build_shape
+
+DEFAULT = Path(__file__).with_name("default_plan.toml")
+_NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
+_SIZE = re.compile(r"(\d+)([KMG]?)")
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+_TIME = re.compile(r"(\d+)\s*(s|m|h)")
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
+_SHAPE_KEYS = {
+    "level", "members", "layout", "chunk", "journal", "mode", "member-cache", "journal-cache",
+    "bus", "logical-block", "discard",
+}  # fmt: skip
+_EXPLORE_KEYS = {"name", "states", "steps", "kernels", "units"} | _SHAPE_KEYS
+_FUZZ_KEYS = {"name", "states", "kernels", "units"} | _SHAPE_KEYS
+_SCENARIO_KEYS = {"names", "kernels", "repeats"}
+_KERNEL_KEYS = {"name", "image", "modules", "build"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedKernel:
+    """A kernel by its name in the catalogue, or a tree of the plan's owner."""
+
+    name: str
+    image: str = ""  # a bzImage; empty: the name is the catalogue's
+    modules: str = ""
+    build: str = ""  # a shell command that makes both first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A line of the plan: one case, on each of its kernels."""
+
+    kind: Kind
+    name: str
+    shape: Shape | None  # None: each scenario has its own
+    states: int = 100  # of a unit
+    steps: int = 12
+    units: int = 0  # at most so many on a kernel in a night; 0: as many as the budget allows
+    kernels: tuple[str, ...] = ()  # empty: all of the plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A night's plan."""
+
+    budget_s: float
+    kernels: tuple[PlannedKernel, ...]
+    lines: tuple[Line, ...] = field(default=())
+    scenarios: tuple[str, ...] = ()  # names, "all" or "quick"
+    scenario_kernels: tuple[str, ...] = ()
+    scenario_repeats: int = 1
+    text: str = ""  # as it stands in the file
+
+    @property
+    def hash(self) -> str:
+        """What tells a plan from others: an interrupted night goes on with its own."""
+        return hashlib.sha256(self.text.encode()).hexdigest()[:16]
+
+
+def read_plan(path: Path | None) -> Plan:
+    """Read a plan file; ``None``: the built-in plan.
+
+    Raises:
+        BadInput: it cannot be read, or says what no plan does; the message names the place.
+    """
+    place = path or DEFAULT
+    try:
+        text = place.read_text()
+        return plan_of(text)
+    except OSError as error:
+        raise BadInput(f"{place}: cannot be read: {error.strerror}") from error
+    except BadInput as error:
+        raise BadInput(f"{place}: {error}") from error
+
+
+def plan_of(text: str) -> Plan:
+    """Return the plan that a TOML text is.
+
+    Raises:
+        BadInput: it is none.
+    """
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(f"is no TOML: {error}") from error
+    _require_keys(document, {"budget", "kernels", "kernel", "explore", "fuzz", "scenarios"}, "")
+    kernels = _kernels(document)
+    names = {kernel.name for kernel in kernels}
+    scenarios = document.get("scenarios", {})
+    _require_keys(scenarios, _SCENARIO_KEYS, "scenarios")
+    lines = [
+        _line(each, kind, keys, number, names)
+        for key, kind, keys in (("explore", Kind.EXPLORE, _EXPLORE_KEYS),
+                                ("fuzz", Kind.FUZZ, _FUZZ_KEYS))
+        for number, each in enumerate(document.get(key, ()), start=1)
+    ]  # fmt: skip
+    if not lines and not scenarios:
+        raise BadInput("nothing is to be done: no [[explore]], [[fuzz]] or [scenarios]")
+    if twice := [a.name for n, a in enumerate(lines) if (a.kind, a.name) in
+                 {(b.kind, b.name) for b in lines[:n]}]:  # fmt: skip
+        raise BadInput(f"two lines are called {twice[0]}")
+    return Plan(
+        budget_s=seconds_of(str(document.get("budget", "8h"))), kernels=kernels,
+        lines=tuple(lines), text=text,
+        scenarios=tuple(map(str, scenarios.get("names", ["all"]))) if scenarios else (),
+        scenario_kernels=_chosen(scenarios, names, "scenarios"),
+        scenario_repeats=_count(scenarios, "repeats", 1, "scenarios"),
+    )  # fmt: skip
+
+
+def seconds_of(text: str) -> float:
+    """Return the seconds that ``8h``, ``20m``, ``90s`` or ``1h30m`` are.
+
+    Raises:
+        BadInput: it is no time.
+    """
+    found = _TIME.findall(text)
+    if not found or _TIME.sub("", text).strip():
+        raise BadInput(f"{text!r} is no time; wanted 8h, 20m, 90s or 1h30m")
+    return float(sum(int(count) * _SECONDS[unit] for count, unit in found))
+
+
+def _kernels(document: Mapping[str, Any]) -> tuple[PlannedKernel, ...]:
+    own = []
+    for number, each in enumerate(document.get("kernel", ()), start=1):
+        place = f"kernel {number}"
+        _require_keys(each, _KERNEL_KEYS, place)
+        kernel = PlannedKernel(**{key: str(value) for key, value in each.items()})
+        if not kernel.image or not kernel.modules:
+            raise BadInput(f"{place}: an own tree needs image and modules")
+        own.append(kernel)
+    named = [PlannedKernel(name=str(name)) for name in document.get("kernels", ())]
+    kernels = (*named, *own)
+    if not kernels:
+        raise BadInput("no kernels are named")
+    for kernel in kernels:
+        if not _NAME.fullmatch(kernel.name):
+            raise BadInput(f"kernel {kernel.name!r}: small letters, digits, dots, dashes")
+    if len({kernel.name for kernel in kernels}) != len(kernels):
+        raise BadInput("two kernels have one name")
+    return kernels
+
+
+def _line(
+    document: Mapping[str, Any], kind: Kind, keys: set[str], number: int, kernels: set[str]
+) -> Line:
+    place = f"{kind.value} {document.get('name', number)}"
+    _require_keys(document, keys, place)
+    name = str(document.get("name", ""))
+    if not _NAME.fullmatch(name):
+        raise BadInput(f"{place}: name is {name!r}; small letters, digits, dots, dashes")
+    try:
+        shape = _shape(document, kind)
+    except (ValueError, KeyError, TypeError) as wrong:
+        raise BadInput(f"{place}: {wrong}") from wrong
+    except BadInput as wrong:
+        raise BadInput(f"{place}: {wrong}") from wrong
+    return Line(
+        kind=kind, name=name, shape=shape, steps=_count(document, "steps", 12, place),
+        states=_count(document, "states", 100 if kind is Kind.EXPLORE else 40, place),
+        units=_count(document, "units", 0, place, least=0),
+        kernels=_chosen(document, kernels, place),
+    )  # fmt: skip
+
+
+def _shape(document: Mapping[str, Any], kind: Kind) -> Shape:
+    def cache(key: str) -> Cache | None:
+        return Cache(document[key]) if key in document else None
+
+    return build_shape(
+        level=int(document.get("level", 5)), members=document.get("members"),
+        chunk_bytes=_bytes(document.get("chunk", "16K")), layout=document.get("layout"),
+        journal_bytes=_bytes(document.get("journal", "1M" if kind is Kind.EXPLORE else "4M")),
+        mode=JournalMode(document.get("mode", "write-through")),
+        member_cache=cache("member-cache"), journal_cache=cache("journal-cache"),
+        bus=Bus(document.get("bus", "virtio")),
+        logical_block_bytes=int(document.get("logical-block", 512)),
+        discard=Discard(document.get("discard", "array")),
+    )  # fmt: skip
+
+
+def _bytes(text: object) -> int:
+    found = _SIZE.fullmatch(str(text))
+    if found is None:
+        raise ValueError(f"{text!r} is no size; wanted 65536, 64K or 8M")
+    return int(found[1]) * _UNITS[found[2]]
+
+
+def _chosen(document: Mapping[str, Any], kernels: set[str], place: str) -> tuple[str, ...]:
+    chosen = tuple(map(str, document.get("kernels", ())))
+    if strange := [name for name in chosen if name not in kernels]:
+        raise BadInput(f"{place}: kernel {strange[0]} is none of the plan's")
+    return chosen
+
+
+def _count(
+    document: Mapping[str, Any], key: str, default: int, place: str, *, least: int = 1
+) -> int:
+    value = document.get(key, default)
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise BadInput(f"{place}: {key} is {value!r}; a number from {least} on is wanted")
+    return value
+
+
+def _require_keys(document: object, known: set[str], place: str) -> None:
+    if not isinstance(document, Mapping):
+        raise BadInput(f"{place}: is no table")
+    if strange := [key for key in document if key not in known]:
+        where = f"{place}: " if place else ""
+        raise BadInput(f"{where}nothing is called {strange[0]}; known: {', '.join(sorted(known))}")
+
+
+def applies(line_kernels: Sequence[str], kernel: str) -> bool:
+    """Whether a line is for a kernel of the plan."""
+    return not line_kernels or kernel in line_kernels
