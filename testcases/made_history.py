@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from harness.campaign.history.records import Case, FindingSeen, KernelSeen, Kind, UnitResult
-from harness.campaign.history.store import opened_history
+from harness.campaign.history.store import History, opened_history
 from harness.verdict.verdict import Outcome
 
 NIGHTS = 20
@@ -38,24 +38,29 @@ PARITY = FindingSeen("redundancy", "P of stripe N is not its parity")
 
 def write_history(path: Path, nights: int = NIGHTS) -> None:
     """Write so many nights; the second one is the baseline."""
-    chance = random.Random(7)
     with opened_history(path) as store:
-        for night in range(nights):
-            began = _FIRST + night * _DAY_S
-            run = store.begin_run(
-                began=began, command="tools/mdjournal nightly --budget 1h", plan_hash="made",
-                budget_s=3600.0, out=f"nights/{night + 1}",
-            )  # fmt: skip
-            results = [
-                result
-                for name in KERNELS
-                for case in (EPOCHS, WRITE_BACK, SWITCH, STOP, REBUILD, HOSTILE)
-                for result in _results(case, name, night, nights, began, chance)
-            ]
-            store.add_units(run, results)
-            store.end_run(run, began + sum(result.seconds for result in results) / 2)
-            if night == 1:
-                store.set_baseline(run)
+        fill_history(store, nights)
+
+
+def fill_history(store: History, nights: int = NIGHTS) -> None:
+    """Write them into a history that is open."""
+    chance = random.Random(7)
+    for night in range(nights):
+        began = _FIRST + night * _DAY_S
+        run = store.begin_run(
+            began=began, command="tools/mdjournal nightly --budget 1h", plan_hash="made",
+            budget_s=3600.0, out=f"nights/{night + 1}",
+        )  # fmt: skip
+        results = [
+            result
+            for name in KERNELS
+            for case in (EPOCHS, WRITE_BACK, SWITCH, STOP, REBUILD, HOSTILE)
+            for result in _results(case, name, night, nights, began, chance)
+        ]
+        store.add_units(run, results)
+        store.end_run(run, began + sum(result.seconds for result in results) / 2)
+        if night == 1:
+            store.set_baseline(run)
 
 
 def _results(

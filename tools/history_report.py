@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,6 +22,7 @@ from harness.campaign.history.records import (
     Run,
     place_of,
 )
+from harness.campaign.history.telling import case_names, shape_lines
 from harness.verdict.verdict import Outcome
 
 _GAP = 2  # columns between columns
@@ -134,25 +135,6 @@ def _kernels(cells: Sequence[Cell]) -> list[KernelSeen]:
 
 def _version_key(version: str) -> list[int]:
     return [int(part) for part in version.partition("-")[0].split(".") if part.isdecimal()]
-
-
-def case_names(cases: Iterable[Case]) -> dict[Case, str]:
-    """Return what cases are called; those of one name and several shapes have a number each."""
-    every = sorted(set(cases))
-    same = Counter(str(case) for case in every)
-    numbers: Counter[str] = Counter()
-    names = {}
-    for case in every:
-        numbers[str(case)] += 1
-        names[case] = f"{case} [{numbers[str(case)]}]" if same[str(case)] > 1 else str(case)
-    return names
-
-
-def shape_lines(names: Mapping[Case, str]) -> Iterator[str]:
-    """Tell the shapes of those that have a number."""
-    for case, name in names.items():
-        if name != str(case):
-            yield f"{name}: {case.shape}"
 
 
 def counts_of(cells: Iterable[Cell]) -> Counter[Outcome]:

@@ -199,7 +199,7 @@ PURE = [
 # Statistics of what a history has: pure, though they stand where the history is.
 PURE_HISTORY = [
     f"harness.campaign.history.{name}"
-    for name in ("records", "rates", "drift", "trends", "whats_new", "history_json")
+    for name in ("records", "rates", "drift", "trends", "whats_new", "history_json", "telling")
 ]
 IMAGES = sorted(name for name in modules() if is_below(name, ("kvm_images",)))
 

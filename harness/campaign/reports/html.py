@@ -59,7 +59,7 @@ def html_text(report: RunReport) -> str:
         more_kinds=len(kinds) - _MOST_KINDS,
         rows=_script_json(document_of(report)),
         has_maps=any(shown is not None and shown.maps for shown in _exhibits(report)),
-        style=_read("page.css"), ring_style=Markup(RING_STYLE), program=_read("page.js"),
+        style=page_style(), ring_style=Markup(RING_STYLE), program=_read("page.js"),
         ring_definitions=Markup(RING_DEFINITIONS),
     )  # fmt: skip
     return clean(page)
@@ -113,6 +113,11 @@ def _noun(group: str, count: int) -> str:
 def _script_json(document: dict[str, Any]) -> Markup:
     text = json.dumps(document, separators=(",", ":"))
     return Markup(text.translate(_UNSAFE_IN_SCRIPT))
+
+
+def page_style() -> Markup:
+    """Return the style of this project's pages."""
+    return _read("page.css")
 
 
 @cache

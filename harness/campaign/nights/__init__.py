@@ -1,0 +1,1 @@
+"""What a night came to: its page, its mail, its reports; and how long nights are kept."""
