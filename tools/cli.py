@@ -42,6 +42,7 @@ SUBCOMMANDS = {
     "replay": ("tools.replay:replay", "Write the images that recovery would leave."),
     "trace": ("tools.trace:trace", "Show, export and import recorded traces."),
     "history": ("tools.history:history", "What past nights said: show, trend, compare, export."),
+    "nightly": ("tools.nightly:nightly", "Run a plan within a budget; say what is new."),
     "kernels": ("tools.kernels:kernels", "List, fetch and remove kernels."),
     "images": ("tools.images:images", "List, build and remove guests."),
     "test": ("tools.test:test", "Run this project's own tests."),

@@ -78,14 +78,15 @@ class Workers:
     def submit(self, ticket: int, spec: Mapping[str, Any], inputs: tuple[str, str]) -> None:
         """Hand a unit over, with the hashes of its kernel's image and its initramfs."""
         tried = self._tried.setdefault(ticket, set())
-        workers = None
+        others: dict[str, Any] = {}
         if tried:
             every = set(self._client.scheduler_info(n_workers=-1)["workers"])
-            workers = sorted(every - tried) or None
+            if elsewhere := sorted(every - tried):
+                others = {"workers": elsewhere, "allow_other_workers": True}
         kernel, initramfs = (self._inputs[name] for name in inputs)
         future = self._client.submit(
-            self._run, spec, kernel, initramfs, pure=False, workers=workers,
-            allow_other_workers=True, key=f"unit-{ticket}-{len(tried)}",
+            self._run, spec, kernel, initramfs, pure=False, key=f"unit-{ticket}-{len(tried)}",
+            **others,
         )  # fmt: skip
         self._open[ticket] = (future, spec, inputs)
         future.add_done_callback(  # type: ignore[no-untyped-call]

@@ -1,0 +1,276 @@
+"""A night: units handed to workers, what they come to written down, findings followed."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from harness.campaign.history.records import (
+    Case,
+    FindingSeen,
+    KernelSeen,
+    Place,
+    Run,
+    Status,
+    UnitResult,
+)
+from harness.campaign.history.store import History
+from harness.campaign.lab import Say
+from harness.campaign.nights.choosing import Chooser, Work
+from harness.campaign.nights.view import SetAside
+from harness.campaign.nights.workers import Done
+from harness.storage.atomic import replacing
+from harness.storage.images import naming_full_disk
+from harness.verdict.verdict import Outcome
+
+BUNDLES = "bundles"
+MINIMISE_S = 60.0  # for a finding, and again for smaller arrays
+_GRACE_S = 20.0  # behind the budget's end, for what is under way
+_LEAST_LIMIT_S = 900.0  # of a unit, before its worker takes it for hung
+_AHEAD = 1  # units that wait for each worker
+_TELL_EVERY_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NightKernel:
+    """A kernel that is ready for workers."""
+
+    seen: KernelSeen
+    facts: Mapping[str, Any]  # of `KernelFacts`
+    guest: Mapping[str, Any]  # of its image, as units are told
+    inputs: tuple[str, str]  # hashes of its image and its initramfs
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """A unit under way."""
+
+    work: Work | None  # None: a finding is minimised
+    part: str
+    spec: Mapping[str, Any]
+    kernel: NightKernel
+    signature: str = ""
+
+
+@dataclass(slots=True)
+class Account:
+    """Where a night's time went, and what was given up."""
+
+    units: Counter[Place] = field(default_factory=Counter)
+    seconds: Counter[str] = field(default_factory=Counter)  # of workers, by what they did
+    states: int = 0
+    red: int = 0
+    set_aside: list[SetAside] = field(default_factory=list)
+    minimised: dict[str, str] = field(default_factory=dict)  # signature -> how small
+    bundles: dict[str, str] = field(default_factory=dict)  # signature -> path in the folder
+
+
+class Pool(Protocol):
+    """Workers, see `workers.Workers`."""
+
+    @property
+    def count(self) -> int:
+        """How many there are now."""
+
+    @property
+    def in_hand(self) -> int:
+        """How many units are under way or waiting."""
+
+    def submit(self, ticket: int, spec: Mapping[str, Any], inputs: tuple[str, str]) -> None:
+        """Hand a unit over."""
+
+    def next_done(self, timeout_s: float) -> Done | None:
+        """Wait for a unit."""
+
+    def cancel(self) -> list[int]:
+        """Give up all that is under way."""
+
+
+SpecOf = Callable[[Work, int], Mapping[str, Any]]  # of a unit by its number
+
+
+class Night:
+    """One night on its way."""
+
+    def __init__(
+        self,
+        *,
+        history: History,
+        run: Run,
+        chooser: Chooser,
+        kernels: Mapping[str, NightKernel],
+        spec_of: SpecOf,
+        folder: Path,
+        deadline: float,
+        say: Say,
+    ) -> None:
+        """Begin.
+
+        Args:
+            history: takes what units come to.
+            run: of it.
+            chooser: says what is next.
+            kernels: by name.
+            spec_of: says what a worker is told of a unit.
+            folder: gets bundles.
+            deadline: of the night, by the monotonic clock.
+            say: takes a line now and then.
+        """
+        self._history = history
+        self._run = run
+        self._chooser = chooser
+        self._kernels = kernels
+        self._spec_of = spec_of
+        self._folder = folder
+        self._deadline = deadline
+        self._say = say
+        self._tickets = itertools.count()
+        self._open: dict[int, _Open] = {}
+        self._urgent: list[_Open] = []  # findings to be minimised
+        self._packed = {f.signature for f in history.findings() if f.bundle}
+        self._told = 0.0
+        self.account = Account()
+
+    def go(self, pool: Pool) -> Account:
+        """Do all that there is time for."""
+        while True:
+            left = self._deadline - time.monotonic()
+            if left > 0:
+                self._hand_out(pool, left)
+            if not self._open or left < -_GRACE_S:
+                break
+            done = pool.next_done(min(1.0, max(left + _GRACE_S, 0.01)))
+            if done is not None:
+                self._take(done)
+            self._tell(left)
+        for ticket in pool.cancel():
+            self._open.pop(ticket, None)
+        return self.account
+
+    def _hand_out(self, pool: Pool, left_s: float) -> None:
+        wanted = max(pool.count, 1) * (1 + _AHEAD)
+        while len(self._open) < wanted and (unit := self._next(left_s)) is not None:
+            ticket = next(self._tickets)
+            self._open[ticket] = unit
+            pool.submit(ticket, unit.spec, unit.kernel.inputs)
+
+    def _next(self, left_s: float) -> _Open | None:
+        if self._urgent and left_s > MINIMISE_S:
+            return self._urgent.pop(0)
+        if (found := self._chooser.next(left_s)) is None:
+            return None
+        work, number = found
+        kernel = self._kernels[work.kernel]
+        limit_s = max(_LEAST_LIMIT_S, 10 * self._chooser.estimate_s(work))
+        spec = {**self._spec_of(work, number), "limit_s": limit_s, "packed": sorted(self._packed)}
+        return _Open(work, str(spec["part"]), spec, kernel)
+
+    def _take(self, done: Done) -> None:
+        unit = self._open.pop(done.ticket)
+        what = unit.spec["do"]
+        if done.result is not None:
+            self.account.seconds[what] += done.result["seconds"]
+        if unit.work is None:
+            self._take_minimised(unit, done)
+            return
+        if done.set_aside:
+            words = f"{unit.work.case} on {unit.work.kernel}, {unit.part}"
+            self.account.set_aside.append(SetAside(words, done.why))
+        result = _result_of(unit, done)
+        if done.result is not None:
+            self._chooser.took(unit.work, result.seconds)
+            result = self._follow(unit, done.result, result)
+        self._history.add_unit(self._run, result)
+        for finding in result.findings:
+            if self.account.bundles.get(finding.signature):
+                path = self.account.bundles[finding.signature]
+                self._history.follow_finding(finding.signature, Status.OPEN, bundle=path)
+        self.account.units[unit.work.place] += 1
+        self.account.states += result.states
+        self.account.red += result.outcome is Outcome.DIFFERS
+
+    def _follow(self, unit: _Open, found: Mapping[str, Any], result: UnitResult) -> UnitResult:
+        """Keep the bundle of a finding that has none yet, and have it minimised."""
+        if not found.get("bundle") or not result.findings:
+            return result
+        signature = result.findings[0].signature
+        if signature in self._packed:
+            return result
+        self._packed.add(signature)
+        path = self._write_bundle(signature, found["bundle"])
+        spec = {
+            "do": "minimise", "bundle": found["bundle"], "minimise_s": MINIMISE_S,
+            "limit_s": 30 * MINIMISE_S, "guest": unit.kernel.guest, "packed": [],
+        }  # fmt: skip
+        self._urgent.append(_Open(None, "", spec, unit.kernel, signature))
+        return UnitResult(**{**_fields(result), "bundle": path})
+
+    def _take_minimised(self, unit: _Open, done: Done) -> None:
+        if done.result is None:
+            words = f"minimising {unit.signature}"
+            self.account.set_aside.append(SetAside(words, done.why))
+            return
+        path = self._write_bundle(unit.signature, done.result["bundle"])
+        self.account.minimised[unit.signature] = str(done.result["words"])
+        self._history.follow_finding(unit.signature, Status.PACKED, bundle=path)
+
+    def _write_bundle(self, signature: str, data: bytes) -> str:
+        """Write a finding's bundle; return its path in the night's folder."""
+        name = hashlib.sha256(signature.encode()).hexdigest()[:12]
+        folder = self._folder / BUNDLES
+        folder.mkdir(exist_ok=True)
+        with naming_full_disk(folder), replacing(folder / f"{name}.mdjr") as temporary:
+            temporary.write_bytes(data)
+        self.account.bundles[signature] = f"{BUNDLES}/{name}.mdjr"
+        return self.account.bundles[signature]
+
+    def _tell(self, left_s: float) -> None:
+        now = time.monotonic()
+        if now - self._told > _TELL_EVERY_S:
+            self._told = now
+            account = self.account
+            self._say(
+                f"{sum(account.units.values())} units, {account.states} states, {account.red} red,"
+                f" {len(account.bundles)} findings packed; {max(left_s, 0):.0f} s left"
+            )
+
+
+def _result_of(unit: _Open, done: Done) -> UnitResult:
+    assert unit.work is not None
+    found = done.result
+    common: dict[str, Any] = {
+        "case": unit.work.case, "kernel": unit.kernel.seen, "part": unit.part,
+        "worker": done.worker,
+    }  # fmt: skip
+    if found is None:
+        return UnitResult(
+            **common,
+            began=time.time(),
+            seconds=0.0,
+            outcome=Outcome.HARNESS_FAILED,
+            reason=done.why,
+        )
+    findings = tuple(
+        FindingSeen(f["oracle"], f["sentence"], f["known_as"], f["count"])
+        for f in found["findings"]
+    )
+    return UnitResult(
+        **common, began=found["began"], seconds=found["seconds"], states=found["states"],
+        outcome=Outcome(found["outcome"]), reason=found["reason"], findings=findings,
+    )  # fmt: skip
+
+
+def _fields(result: UnitResult) -> dict[str, Any]:
+    return {name: getattr(result, name) for name in UnitResult.__slots__}
+
+
+def places_done(history: History, run: Run) -> Iterator[tuple[Case, str]]:
+    """Yield the place of each unit of a night that has a result already."""
+    for key in history.units_done(run):
+        yield key.case, key.kernel.name
