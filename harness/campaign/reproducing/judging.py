@@ -49,8 +49,12 @@ def judge_kernel(bundle: Bundle, bench: Bench, *, confidence: float, most_runs: 
     except BadInput:
         raise
     except HarnessError as lost:  # it does not boot, or is lost over it: not this bug
-        first = str(lost).splitlines()[0]
-        return Judgement(standing=Standing.UNTOLD, runs=Runs(), why=first)
+        return Judgement(standing=Standing.UNTOLD, runs=Runs(), why=first_line(lost))
+
+
+def first_line(error: HarnessError) -> str:
+    """Return an error in one line; what it announces, a console say, is below that."""
+    return str(error).partition("\n")[0].rstrip(":")
 
 
 def measured(bundle: Bundle, bench: Bench, *, runs: int) -> Bundle:
@@ -73,7 +77,7 @@ def _judge(
     for made, attempt in enumerate(_attempts(run, min(wanted, most_runs)), start=1):
         taken_s += attempt.seconds
         bench.seldom(f"run {made} of up to {min(wanted, most_runs)}: {words_of(attempt)}")
-        if attempt.again or attempt.other or not _is_green(attempt):
+        if attempt.again or not _is_green(attempt):
             break
     assert attempt is not None
     each_s = taken_s / made
@@ -82,7 +86,7 @@ def _judge(
         why = f"red{same} in run {made}"
         return Judgement(standing=Standing.BAD, runs=Runs(made, 1), why=why, attempt=attempt,
                          seconds=each_s)  # fmt: skip
-    if attempt.other or not _is_green(attempt):
+    if not _is_green(attempt):
         standing, why = Standing.UNTOLD, words_of(attempt)
     else:
         standing = Standing.GOOD if made >= wanted else Standing.UNTOLD
