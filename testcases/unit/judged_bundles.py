@@ -18,7 +18,7 @@ from harness.recovery.kernel_versions import era_to_run
 from harness.verdict.reason import Reason
 from harness.verdict.verdict import Outcome, Verdict
 
-TAIL = Reason("differential", "journal.img: journal_tail is N, the model predicted N")
+TAIL = Reason("differential", "journal: journal_tail is N, the model predicted N")
 SEEN_ONCE = Runs(1, 1)
 GREEN = Attempt(verdict=Verdict(Outcome.AGREES), again=False, seconds=2.0)
 RED = Attempt(verdict=Verdict(Outcome.DIFFERS, reason="tail"), again=True, seconds=2.0)

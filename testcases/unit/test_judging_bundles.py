@@ -10,7 +10,8 @@ from harness.campaign.reproducing.judging import Standing, first_line, judge_ker
 from harness.campaign.reproducing.running import Attempt
 from harness.errors import BadInput, GuestLost, HarnessError
 from harness.verdict.journal_truth import KERNEL_SAID
-from harness.verdict.reason import Reason
+from harness.verdict.reason import Reason, reason_of
+from harness.verdict.verdict import Finding
 from testcases.unit.judged_bundles import (
     FAILED,
     GREEN,
@@ -127,3 +128,14 @@ def test_what_the_kernel_counts_at_recovery_needs_no_new_recording() -> None:
     assert not bundle_of(count).records
     assert bundle_of(logged).records
     assert not bundle_of(TAIL).records
+
+
+def test_a_disk_is_the_same_by_its_file_and_by_its_name() -> None:
+    """What `crash` found, in files, is found again by `repro run`, in memory."""
+    by_file, by_name = (
+        Finding("differential", f"{disk}: journal_tail is {tail}, the model predicted 8")
+        for disk, tail in (("journal.img", 16), ("journal", 24))
+    )
+    assert reason_of(by_file, ()) == reason_of(by_name, ()) == TAIL
+    member = Finding("differential", "member 0 (member0.img), sector 8 of its data area")
+    assert reason_of(member, ()).sentence == "member N (memberN), sector N of its data area"
