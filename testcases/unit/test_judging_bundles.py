@@ -74,13 +74,29 @@ def test_green_as_often_as_may_be_and_not_often_enough_cannot_be_told(
     assert "chance of 1.1%" in judged.why or "chance of 1.0%" in judged.why
 
 
-@pytest.mark.parametrize("other", [OTHER, KNOWN, FAILED], ids=["red", "known", "failed"])
+@pytest.mark.parametrize(("other", "made"), [(OTHER, 4), (KNOWN, 4), (FAILED, 2)],
+                         ids=["red", "known", "failed"])  # fmt: skip
 def test_anything_else_than_green_or_the_red_cannot_be_told(
-    monkeypatch: pytest.MonkeyPatch, other: Attempt
+    monkeypatch: pytest.MonkeyPatch, other: Attempt, made: int
 ) -> None:
     runner = runs_come_to(monkeypatch, GREEN, other)
     judged = judge_kernel(bundle_of(), bench(), confidence=CONFIDENCE, most_runs=200)
-    assert (judged.standing, judged.runs, runner.made) == (Standing.UNTOLD, Runs(2, 0), 2)
+    assert (judged.standing, judged.runs, runner.made) == (Standing.UNTOLD, Runs(made, 0), made)
+    assert judged.attempt is other
+
+
+def test_the_red_may_come_behind_one_for_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = runs_come_to(monkeypatch, OTHER, GREEN, OTHER, RED)
+    judged = judge_kernel(bundle_of(), bench(), confidence=CONFIDENCE, most_runs=200)
+    assert (judged.standing, judged.runs, runner.made) == (Standing.BAD, Runs(4, 1), 4)
+
+
+def test_one_red_for_something_else_is_not_made_good_by_greens(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runs_come_to(monkeypatch, OTHER, GREEN)
+    judged = judge_kernel(bundle_of(), bench(), confidence=CONFIDENCE, most_runs=200)
+    assert (judged.standing, judged.attempt) == (Standing.UNTOLD, OTHER)
 
 
 def test_a_guest_that_is_lost_cannot_be_told_whatever_came_before(
