@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import json
 import subprocess
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
 from harness.campaign.reproducing.bundle import Bundle
 from harness.campaign.reproducing.bundle_json import load_bundle
 from harness.campaign.reproducing.certainty import CONFIDENCE, MOST_RUNS, greens_wanted
-from harness.campaign.reproducing.judging import Judgement, Standing, judge_kernel
+from harness.campaign.reproducing.judging import Judgement, Standing, first_line, judge_kernel
 from harness.errors import BadInput, HarnessError
 from harness.recovery.kernel_versions import parse_version
-from kvm_images.kernels import CATALOGUE, Kernel
+from kvm_images.kernels import CATALOGUE, OWN_BUILD, Kernel
 from tools.bundle_kernel import bench_of, bundle_kernel_options, modules_below
 from tools.progress import Say, progress
 from tools.repro_options import bundle_argument
 from tools.run_options import json_option
 
 EXIT_GOOD, EXIT_BAD, EXIT_SKIP = 0, 1, 125  # as `git bisect run` takes them
+EXIT_STOP = 128  # it takes whatever else is below this for bad
 _MOST_BUILD_LINES = 20
+_SKIP = "skip"
 
 _confidence_option = click.option(
     "--confidence", type=click.FloatRange(0.5, 1, max_open=True), default=CONFIDENCE,
@@ -34,12 +38,53 @@ _runs_option = click.option(
 )  # fmt: skip
 
 
+class _Stop(click.UsageError):
+    """Misuse, while git bisects."""
+
+    exit_code = EXIT_STOP
+
+
+class _ForGit(click.Command):
+    """Never ends with a status that git would take for a verdict which it is not."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            if _git_bisects():
+                raise _Stop(error.message, error.ctx) from None
+            raise
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except HarnessError as error:
+            if _git_bisects():
+                error.exit_status = EXIT_STOP
+            raise
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception:  # Python would end with 1
+            traceback.print_exc()
+            return EXIT_STOP
+
+
+def _git_bisects() -> bool:
+    """Return whether a bisection is under way where we are."""
+    command = ["git", "rev-parse", "--git-path", "BISECT_START"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return False
+    return done.returncode == 0 and Path(done.stdout.removesuffix("\n")).exists()
+
+
 @click.group()
 def bisect() -> None:
     """Judge one kernel for `git bisect run`, or walk the packaged ones."""
 
 
-@bisect.command("run")
+@bisect.command("run", cls=_ForGit)
 @bundle_argument
 @click.option(
     "--build", metavar="CMD",
@@ -63,11 +108,12 @@ def run_command(
     """Judge the kernel that stands here now by a bundle: what `git bisect run` wants to hear.
 
     Exit status: 0 good, 1 bad, 125 cannot be tested: it does not build or boot, is red
-    for something else, or stays green too seldom to tell.
+    for something else, or --runs are too few to tell. Misuse, which holds for every commit,
+    is 2, and 128 while git bisects: that ends its run.
     """
     bundle = _with_reason(load_bundle(path), path)
     if build is not None and (failed := _build(build)):
-        click.echo(f"skip       {failed}")
+        click.echo(f"{_SKIP:<15} {failed}")
         return EXIT_SKIP
     with progress("bisect") as say:
         try:
@@ -75,12 +121,10 @@ def run_command(
                 replaced = (*modules_below(module_dir), *replaced)
             kernel, bench = bench_of(bundle, kernel_name, modules, replaced, accel, say=say)
             judged = judge_kernel(bundle, bench, confidence=confidence, most_runs=most_runs)
-        except HarnessError as error:
-            if build is None:
-                raise
-            click.echo(f"skip       {str(error).splitlines()[0]}")  # what was built cannot be used
+        except HarnessError as error:  # what stands here cannot be used
+            click.echo(f"{_SKIP:<15} {first_line(error)}")
             return EXIT_SKIP
-    click.echo(_line(kernel.version, judged))
+    click.echo(_line(kernel, judged))
     return {Standing.GOOD: EXIT_GOOD, Standing.BAD: EXIT_BAD}.get(judged.standing, EXIT_SKIP)
 
 
@@ -130,7 +174,7 @@ def kernels_command(
         click.echo(json.dumps(_document(walked), indent=1))
     else:
         for each in walked:
-            click.echo(_line(each.kernel.version, each.judged))
+            click.echo(_line(each.kernel, each.judged))
         for line in summary_lines([(e.kernel.version, e.judged.standing) for e in walked]):
             click.echo(line)
     told = any(each.judged.standing is not Standing.UNTOLD for each in walked)
@@ -152,6 +196,9 @@ def summary_lines(walked: list[tuple[str, Standing]]) -> list[str]:
     lines = [f"first bad  {walked[bad[0]][0]}"]
     before = [number for number in good if number < bad[0]]
     lines.append(f"last good  {walked[before[-1]][0] if before else 'none before it'}")
+    between = range(before[-1] + 1 if before else 0, bad[0])
+    if untold := [walked[number][0] for number in between]:
+        lines.append(f"not told   {', '.join(untold)} between them")
     if after := [walked[number][0] for number in good if number > bad[0]]:
         lines.append(f"good again {', '.join(after)}")
     return lines
@@ -164,12 +211,13 @@ def _walk(
     try:
         kernel, bench = bench_of(bundle, name, None, (), accel, say=say)
     except HarnessError as error:  # it cannot be fetched, say: the others are judged all the same
-        say(f"{name} cannot be had: {str(error).splitlines()[0]}")
+        say(f"{name} cannot be had: {first_line(error)}")
         return None
     return _Walked(kernel, judge_kernel(bundle, bench, confidence=confidence, most_runs=most_runs))
 
 
-def _line(version: str, judged: Judgement) -> str:
+def _line(kernel: Kernel, judged: Judgement) -> str:
+    version = kernel.release if kernel.version == OWN_BUILD else kernel.version
     return f"{judged.standing.value:<15} {version:<22} {judged.why}"
 
 

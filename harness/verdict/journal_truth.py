@@ -34,6 +34,7 @@ from harness.verdict.verdict import Finding, Judgement
 # older meta blocks are none of the new log.
 RECOVERY_JUMP = 10000
 ORACLE = "journal truth"
+KERNEL_SAID = "the kernel said"  # begins what is found of its own count
 
 # A member's page just before the event with that sequence number.
 ContentAt = Callable[[int, StripeSector, int], bytes]
@@ -273,7 +274,7 @@ def judge_message(plan: RecoveryPlan, kernel_log: Sequence[str]) -> tuple[Findin
     wanted = [] if plan.message is None else [plan.message]
     if telling == wanted:
         return ()
-    what = f"the kernel said {_quoted(telling)}, the model expected {_quoted(wanted)}"
+    what = f"{KERNEL_SAID} {_quoted(telling)}, the model expected {_quoted(wanted)}"
     return (Finding(ORACLE, what),)
 
 

@@ -12,6 +12,8 @@ from harness.verdict.verdict import Finding, Verdict
 
 # Figures of the one case; a line of a source file is none of these.
 _FIGURES = re.compile(r"(?P<line>\w+\.[ch]:\d+)|0x[0-9a-f]+|\d+(\.\d+)?")
+# Who judges files calls a disk by its file, who judges a trace by its name.
+_FILE = re.compile(r"\b(journal|member\d+)\.img\b")
 # What a sector holds instead says little of why.
 _HELD = re.compile(r"holds .*?(?=, which|; write)")
 
@@ -65,5 +67,5 @@ def reason_of(finding: Finding, issues: Sequence[KnownIssue]) -> Reason:
     if (issue := issue_of(finding, issues)) is not None:
         return Reason(finding.oracle, "", issue.name)
     what = _HELD.sub("holds something", finding.what)
-    sentence = _FIGURES.sub(lambda found: found["line"] or "N", what)
+    sentence = _FIGURES.sub(lambda found: found["line"] or "N", _FILE.sub(r"\1", what))
     return Reason(finding.oracle, sentence, facts=tuple(sorted(finding.facts.items())))

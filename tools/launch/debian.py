@@ -22,6 +22,7 @@ _PROGRAMS = {
     "bison": "bison",
     "flex": "flex",
     "gcc": "gcc",
+    "git": "git",
     "make": "make",
     "xz-utils": "xz",
     "mmdebstrap": "mmdebstrap",
@@ -39,6 +40,7 @@ _FILES = {
     ),
     "libc6-dev": ("usr/include/stdio.h",),
     "libelf-dev": ("usr/include/gelf.h",),
+    "libelf1": ("usr/lib/*/libelf.so.1",),
 }
 _GUEST = ("qemu-system-x86", "nbdkit", "nbdkit-plugin-python")
 _GUEST_COMMANDS = (
@@ -48,13 +50,14 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(_GUEST_COMMANDS, _GUEST),
     "test": (*_GUEST, "shellcheck", "python3-libnbd"),
     "full guest": ("mmdebstrap", "genext2fs"),
+    "made history": ("gcc", "git", "libc6-dev", "libelf1", "make", "xz-utils"),
     "images build-kernel": (
         "bc", "binutils", "bison", "flex", "gcc", "libc6-dev", "libelf-dev", "make", "xz-utils",
     ),
 }  # fmt: skip
 """What each subcommand needs; one that is not listed needs nothing. A subcommand of a group that
 has needs of its own is listed by both words. A full guest's root needs its own, once, when it is
-made."""
+made; so does the history that the nightly tests bisect."""
 
 _BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 

@@ -21,6 +21,7 @@ from harness.crash.workload import Workload
 from harness.md.shape import Shape
 from harness.storage.bundle_file import DiskImage
 from harness.verdict.durability import ATOMICITY, DURABILITY, REDUNDANCY
+from harness.verdict.journal_truth import KERNEL_SAID
 from harness.verdict.ordering import ORACLE as ORDERING
 from harness.verdict.reason import Reason
 from harness.verdict.verdict import Verdict
@@ -85,6 +86,11 @@ class StateFacts:
     number: int = 0  # of the state; without a journal it decides which member is missing
 
 
+def is_of_recovery(reason: Reason) -> bool:
+    """Whether a reason of journal truth is the count that the kernel gives as it recovers."""
+    return reason.oracle == JOURNAL_TRUTH and reason.sentence.startswith(KERNEL_SAID)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle:
     """One reproducer."""
@@ -115,8 +121,10 @@ class Bundle:
         """Whether a run of it writes anew: the kernel that writes is the one that is judged."""
         if self.kind is Kind.RECORDED:
             return True
-        written = self.reason is not None and self.reason.oracle in OF_WRITING
-        return self.kind is Kind.EXPLORED and written and self.workload is not None
+        return (
+            self.kind is Kind.EXPLORED and self.workload is not None and self.reason is not None
+            and self.reason.oracle in OF_WRITING and not is_of_recovery(self.reason)
+        )  # fmt: skip
 
     @property
     def how(self) -> str:

@@ -12,6 +12,7 @@ from harness.campaign.reproducing.running import Attempt, Bench, runner
 from harness.errors import BadInput, HarnessError
 from harness.verdict.verdict import Outcome
 
+_MOST_OTHERS = 3  # runs red for something else: one that shows now and then may come yet
 _RUNS_OF_UNSEEN = 5  # of a bundle that nobody has seen red: how often it would be is not known
 
 
@@ -49,8 +50,12 @@ def judge_kernel(bundle: Bundle, bench: Bench, *, confidence: float, most_runs: 
     except BadInput:
         raise
     except HarnessError as lost:  # it does not boot, or is lost over it: not this bug
-        first = str(lost).splitlines()[0]
-        return Judgement(standing=Standing.UNTOLD, runs=Runs(), why=first)
+        return Judgement(standing=Standing.UNTOLD, runs=Runs(), why=first_line(lost))
+
+
+def first_line(error: HarnessError) -> str:
+    """Return an error in one line; what it announces, a console say, is below that."""
+    return str(error).partition("\n")[0].rstrip(":")
 
 
 def measured(bundle: Bundle, bench: Bench, *, runs: int) -> Bundle:
@@ -69,11 +74,13 @@ def _judge(
 ) -> Judgement:
     known = bundle.runs.made > 0
     wanted = greens_wanted(bundle.runs, confidence) if known else _RUNS_OF_UNSEEN
-    attempt, made, taken_s = None, 0, 0.0
+    attempt, other, made, others, taken_s = None, None, 0, 0, 0.0
     for made, attempt in enumerate(_attempts(run, min(wanted, most_runs)), start=1):
         taken_s += attempt.seconds
         bench.seldom(f"run {made} of up to {min(wanted, most_runs)}: {words_of(attempt)}")
-        if attempt.again or attempt.other or not _is_green(attempt):
+        if attempt.other:
+            other, others = other or attempt, others + 1
+        if attempt.again or others >= _MOST_OTHERS or not (attempt.other or _is_green(attempt)):
             break
     assert attempt is not None
     each_s = taken_s / made
@@ -82,7 +89,8 @@ def _judge(
         why = f"red{same} in run {made}"
         return Judgement(standing=Standing.BAD, runs=Runs(made, 1), why=why, attempt=attempt,
                          seconds=each_s)  # fmt: skip
-    if attempt.other or not _is_green(attempt):
+    if other is not None or not _is_green(attempt):
+        attempt = other or attempt
         standing, why = Standing.UNTOLD, words_of(attempt)
     else:
         standing = Standing.GOOD if made >= wanted else Standing.UNTOLD

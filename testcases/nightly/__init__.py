@@ -1,0 +1,1 @@
+"""What takes too long for the quick tests: `tools/mdjournal test -- testcases/nightly`."""
