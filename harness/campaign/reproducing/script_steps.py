@@ -225,12 +225,6 @@ class _Teller:
         line = f"in_time mdadm {' '.join(words)}"
         yield f"refused {line}" if verb.refused else f"{line} || red 'mdadm refuses'"
 
-    def restart(self, _verb: Verb) -> Iterator[str]:
-        yield from ("stop", self._assemble())
-
-    def cut_power(self, _verb: CutPower) -> Iterator[str]:
-        yield from ("cut", self._assemble())
-
     @property
     def _area(self) -> Area:
         geometry = self._shape.geometry
@@ -269,7 +263,7 @@ _VERBS: dict[type[Verb], Callable[..., Iterator[str]]] = {
     Create: _Teller.create, Write: _Teller.write, FillCache: _Teller.fill_cache,
     During: _Teller.during, Remove: _Teller.remove, Add: _Teller.add,
     Assemble: _Teller.assemble, Check: _Teller.check, Mdadm: _Teller.mdadm,
-    Reboot: _Teller.restart, CutPower: _Teller.cut_power,
+    Reboot: _lines(lambda _: "stop"), CutPower: _lines(lambda _: "cut"),
     Flush: _lines(lambda _: "flush"), Fsync: _lines(lambda _: "flush"),
     ReadBack: _lines(lambda _: "read_all"), Stop: _lines(lambda _: "stop"),
     WaitUntilIdle: _lines(lambda _: "idle"),
