@@ -170,6 +170,33 @@ def baseline_command(*, wanted: str | None, name: str, db: Path | None) -> None:
     click.echo(f"{name}: {run.name} ({run.number})")
 
 
+@history.command("prune")
+@click.option("--keep", type=click.IntRange(1), required=True, metavar="N",
+              help="Keep the newest so many runs.")  # fmt: skip
+@click.option("--compact", is_flag=True, help="Make the file smaller as well; takes a while.")
+@click.option("--dry-run", is_flag=True, help="Tell which would go, and do nothing.")
+@db_option
+def prune(*, keep: int, compact: bool, dry_run: bool, db: Path | None) -> None:
+    """Forget old runs, with all of their units.
+
+    Baselines and the last good run stay whatever their age; findings stay, with the names of the
+    runs that met them first and last. compare looks at 21 runs, trend at 30.
+    """
+    path = history_path(db)
+    if dry_run or not path.exists():
+        with _reading(db) as store:
+            gone = store.would_forget(keep_runs=keep)
+    else:
+        with opened_history(path, create=False) as store:
+            gone = store.forget(keep_runs=keep)
+            if compact:
+                store.compact()
+    word = "would forget" if dry_run else "forgotten"
+    _print(f"{word}: {run.name} ({run.number})" for run in gone)
+    if not gone:
+        click.echo("nothing is to be forgotten")
+
+
 @history.command("export")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="jsonl", show_default=True)
 @click.option("--run", "wanted", multiple=True, metavar="RUN", help="Only this one; repeatable.")

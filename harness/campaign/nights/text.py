@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shlex
 import textwrap
-import time
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from time import gmtime, strftime
 
 from harness.campaign.history.records import Case, Status
 from harness.campaign.history.telling import Told, compared_text
@@ -118,7 +118,7 @@ def _finding_rows(view: NightView) -> Iterator[str]:
 
 
 def _moment(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.gmtime(seconds))
+    return strftime("%Y-%m-%d %H:%M", gmtime(seconds))
 
 
 # Mail
