@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -123,13 +124,31 @@ def test_room_is_used_again_or_given_back(made: Path, store: History) -> None:
 def test_prune_tells_what_goes(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["history", "prune", "--keep", "18", "--db", str(made)]
     assert run_cli([*words, "--dry-run"]) == 0
-    assert capsys.readouterr().out == "would forget: 2026-11-08 (1)\n"
+    assert capsys.readouterr().out == "run 2026-11-08 (1): would be forgotten\n"
     assert rows(made, "cells") == NIGHTS * 12
     assert run_cli([*words, "--compact"]) == 0
-    assert capsys.readouterr().out == "forgotten: 2026-11-08 (1)\n"
+    assert capsys.readouterr().out == "run 2026-11-08 (1): forgotten\n"
     assert rows(made, "cells") == (NIGHTS - 1) * 12
     assert run_cli(words) == 0
-    assert capsys.readouterr().out == "nothing is to be forgotten\n"
+    assert capsys.readouterr().out == "nothing is old enough to go\n"
+
+
+def test_prune_removes_nights_but_those_that_are_needed(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "nights"
+    for number in range(1, NIGHTS + 1):  # as the made runs say; 2 is the baseline, 19 the last good
+        (root / str(number)).mkdir(parents=True)
+        (root / str(number) / "night.json").write_text("{}")
+        os.utime(root / str(number) / "night.json", (number, number))
+    words = ["history", "prune", "--keep", "99", "--db", str(made), "--nights", str(root)]
+    words += ["--keep-nights", "3"]
+    assert run_cli([*words, "--dry-run"]) == 0
+    assert capsys.readouterr().out.startswith("night 1: would be removed, 0 MiB\nnight 3: would")
+    assert len(list(root.iterdir())) == NIGHTS
+    assert run_cli([*words, "--max-gib", "0"]) == 0
+    assert {path.name for path in root.iterdir()} == {"2", "19", "20"}
+    assert "are left, more than --max-gib" in capsys.readouterr().out
 
 
 def test_prune_keeps_one_run_at_least(made: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -68,8 +68,10 @@ def test_old_nights_are_removed_and_nothing_else(tmp_path: Path) -> None:
     removal = remove_old_nights(root, keep=2, max_bytes=1 << 30, needed=("night2",))
     assert [each.name for each in removal.folders] == ["night1"]
     assert {path.name for path in root.iterdir()} == {
-        "night2", "night3", "night4", "linked", "explored"
+        "night1", "night2", "night3", "night4", "linked", "explored"
     }  # fmt: skip
+    assert [path.name for path in (root / "night1").rglob("*")] == ["bundles", "x.mdjr"]
+    assert "night1" not in {each.name for each in night_folders(root)}
     assert (elsewhere / "night.json").exists()
 
 
@@ -78,6 +80,14 @@ def test_removal_that_was_killed_is_finished(tmp_path: Path) -> None:
     write_night(tmp_path, 2)
     assert [each.name for each in night_folders(tmp_path)] == ["night2"]
     remove_old_nights(tmp_path, keep=5, max_bytes=1 << 30)
+    assert not list(tmp_path.glob(".*"))
+    assert (tmp_path / "night1" / "bundles" / "x.mdjr").exists()
+
+
+def test_night_without_bundles_is_gone_wholly(tmp_path: Path) -> None:
+    (write_night(tmp_path, 1) / "bundles" / "x.mdjr").unlink()
+    write_night(tmp_path, 2)
+    remove_old_nights(tmp_path, keep=1, max_bytes=1 << 30)
     assert [path.name for path in tmp_path.iterdir()] == ["night2"]
 
 

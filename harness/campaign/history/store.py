@@ -201,8 +201,14 @@ class History:
     def would_forget(self, *, keep_runs: int) -> list[Run]:
         """Return what `forget` would forget."""
         with self.snapshot():
-            needed = queries.needed_runs(self._connection)
+            needed = {run.number for run in self.needed_runs()}
             return runs_to_forget(self.runs(), keep=keep_runs, needed=needed)
+
+    def needed_runs(self) -> list[Run]:
+        """Return the runs that stay whatever their age: baselines, and the last good one."""
+        with self.snapshot():
+            numbers = queries.needed_runs(self._connection)
+            return [run for run in self.runs() if run.number in numbers]
 
     def compact(self) -> None:
         """Give back to the file system what forgotten runs have left empty.

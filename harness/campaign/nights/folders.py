@@ -11,6 +11,7 @@ from harness.campaign.nights.retention import NightFolder, Removal, nights_to_re
 from harness.errors import BadInput
 
 MARK = "night.json"  # what makes a folder that of a night
+BUNDLES = "bundles"
 _GOING = ".removed-"  # what is being removed is called: a kill leaves no half night
 _SECTOR_BYTES = 512  # st_blocks counts these, whatever the file system's blocks are
 
@@ -34,6 +35,9 @@ def remove_old_nights(
 ) -> Removal:
     """Remove what the policy says, and return it; see `nights_to_remove`.
 
+    The bundles of a night stay where the history says they are: small, and of open findings all
+    that there is.
+
     Raises:
         BadInput: one cannot be removed.
     """
@@ -41,11 +45,19 @@ def remove_old_nights(
     try:
         for folder in removal.folders:
             (root / folder.name).rename(root / f"{_GOING}{folder.name}")
-        for path in root.glob(f"{_GOING}*") if root.is_dir() else ():
-            shutil.rmtree(path)
+        for going in sorted(root.glob(f"{_GOING}*")) if root.is_dir() else ():
+            _keep_bundles(going, root / going.name.removeprefix(_GOING))
+            shutil.rmtree(going)
     except OSError as error:
         raise BadInput(f"{error.filename}: cannot be removed: {error.strerror}") from error
     return removal
+
+
+def _keep_bundles(going: Path, night: Path) -> None:
+    bundles = going / BUNDLES
+    if bundles.is_dir() and not bundles.is_symlink() and any(bundles.iterdir()):
+        night.mkdir(exist_ok=True)
+        bundles.rename(night / BUNDLES)
 
 
 def _size_bytes(folder: Path) -> int:
