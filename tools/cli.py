@@ -41,7 +41,7 @@ SUBCOMMANDS = {
     ),
     "replay": ("tools.replay:replay", "Write the images that recovery would leave."),
     "trace": ("tools.trace:trace", "Show, export and import recorded traces."),
-    "history": ("tools.history:history", "What past nights said: show, trend, compare, export."),
+    "history": ("tools.history:history", "What past nights said: show, trend, compare, prune."),
     "nightly": ("tools.nightly:nightly", "Run a plan within a budget; say what is new."),
     "kernels": ("tools.kernels:kernels", "List, fetch and remove kernels."),
     "images": ("tools.images:images", "List, build and remove guests."),

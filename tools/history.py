@@ -23,6 +23,7 @@ from harness.storage.directories import results_root
 from harness.storage.images import naming_full_disk
 from tools.history_changes import comparison_lines, trend_lines
 from tools.history_export import FORMATS, exported
+from tools.history_prune import NightLimits, prune_lines
 from tools.history_report import (
     RUN_HEAD,
     grid_document,
@@ -168,6 +169,35 @@ def baseline_command(*, wanted: str | None, name: str, db: Path | None) -> None:
         run = store.find_run(wanted)
         store.set_baseline(run, name)
     click.echo(f"{name}: {run.name} ({run.number})")
+
+
+@history.command("prune")
+@click.option("--keep", type=click.IntRange(1), required=True, metavar="N",
+              help="Keep the newest so many runs.")  # fmt: skip
+@click.option("--nights", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+              help="Remove the folders of old nights in DIR as well.")  # fmt: skip
+@click.option("--keep-nights", type=click.IntRange(1), default=30, show_default=True, metavar="N",
+              help="Keep the folders of the newest so many nights,")  # fmt: skip
+@click.option("--max-gib", type=click.FloatRange(0), default=20.0, show_default=True, metavar="GIB",
+              help="or of fewer, so that they take no more than that.")  # fmt: skip
+@click.option("--compact", is_flag=True, help="Make the history's file smaller; takes a while.")
+@click.option("--dry-run", is_flag=True, help="Tell what would go, and do nothing.")
+@db_option
+def prune(
+    *, keep: int, nights: Path | None, keep_nights: int, max_gib: float, compact: bool,
+    dry_run: bool, db: Path | None,
+) -> None:  # fmt: skip
+    """Forget old runs, with all of their units; remove old nights.
+
+    Baselines and the last good run stay whatever their age; findings stay, with the names of the
+    runs that met them first and last, and the bundles in a night's folder. compare looks at 21
+    runs, trend at 30.
+    """
+    limits = None
+    if nights is not None:
+        limits = NightLimits(root=nights, keep=keep_nights, max_gib=max_gib)
+    with opened_history(history_path(db), create=False) as store:
+        _print(prune_lines(store, keep=keep, nights=limits, compact=compact, dry_run=dry_run))
 
 
 @history.command("export")

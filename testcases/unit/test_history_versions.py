@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.campaign.history.schema import APPLICATION_ID, LADDER
+from harness.campaign.history.schema import APPLICATION_ID, LADDER, _Median
 from harness.campaign.history.store import opened_history
 from harness.errors import BadInput
 from harness.verdict.verdict import Outcome
@@ -167,3 +167,28 @@ def test_a_history_that_must_be_there_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="no history"), opened_history(tmp_path / "h", create=False):
         pass
     assert not (tmp_path / "h").exists()
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_file_of_an_older_version_can_forget_its_runs(tmp_path: Path, version: int) -> None:
+    path = tmp_path / "h"
+    write_version_1(path)
+    connection = sqlite3.connect(path)
+    connection.create_aggregate("median", 1, _Median)  # type: ignore[arg-type]
+    for step in LADDER[1:version]:
+        for statement in step:
+            connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {version}")
+    connection.commit()
+    connection.close()
+    with opened_history(path, create=False) as store:
+        assert [run.name for run in store.runs()] == ["old", "older than it"]
+        assert store.forget(keep_runs=1) == []  # the first is the baseline, and the last good one
+        store.set_baseline(store.runs()[1])
+        newest = store.begin_run("newest")
+        store.add_unit(newest, unit())
+        store.end_run(newest)
+        assert [run.name for run in store.forget(keep_runs=1)] == ["old"]
+        (finding,) = store.findings()
+        assert (finding.first_run.name, finding.last_run.name) == ("old", "older than it")
+    assert version_of(path) == len(LADDER)

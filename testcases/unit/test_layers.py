@@ -199,7 +199,21 @@ PURE = [
 # Statistics of what a history has: pure, though they stand where the history is.
 PURE_HISTORY = [
     f"harness.campaign.history.{name}"
-    for name in ("records", "rates", "drift", "trends", "whats_new", "history_json", "telling")
+    for name in (
+        "records",
+        "rates",
+        "drift",
+        "trends",
+        "whats_new",
+        "history_json",
+        "telling",
+        "retention",
+    )
+]
+# What is said of a night, and how long it is kept.
+PURE_NIGHTS = [
+    f"harness.campaign.nights.{name}"
+    for name in ("view", "telling", "text", "reporting", "retention")
 ]
 IMAGES = sorted(name for name in modules() if is_below(name, ("kvm_images",)))
 
@@ -234,6 +248,18 @@ def test_statistics_of_a_history_reach_nothing_that_acts(name: str) -> None:
     assert [
         target for target in imported(name, text_of(name)) if not is_below(target, harmless)
     ] == []
+    assert wrong_actions(text_of(name)) == []
+
+
+@pytest.mark.parametrize("name", PURE_NIGHTS)
+def test_what_is_said_of_a_night_reaches_nothing_that_acts(name: str) -> None:
+    harmless = (
+        *HARMLESS, "statistics", "shlex", "time.gmtime", "time.strftime", "pathlib.Path",
+        "harness.verdict", "harness.errors", "harness.campaign.reports.model", *PURE_HISTORY,
+        *PURE_NIGHTS,
+    )  # fmt: skip
+    reached = [t for t in imported(name, text_of(name)) if not is_below(t, harmless)]
+    assert reached == []
     assert wrong_actions(text_of(name)) == []
 
 

@@ -34,7 +34,7 @@ from testcases.unit.reported_runs import (
     report_of,
 )
 
-VOID = {"meta", "input", "link", "br", "hr", "img", "rect", "path"}
+VOID = {"meta", "input", "col", "link", "br", "hr", "img", "rect", "path"}
 
 
 class Page(HTMLParser):

@@ -37,9 +37,9 @@ _CASE_AND_KERNEL = (
 
 
 def runs(connection: sqlite3.Connection, last: int | None = None) -> list[Run]:
-    """Return every run, or the *last* so many, in order."""
+    """Return every run, or the *last* so many, in order; what was forgotten is none."""
     rows = connection.execute(
-        f"SELECT {_RUN} FROM runs ORDER BY number DESC LIMIT ?",
+        f"SELECT {_RUN} FROM runs WHERE forgotten IS NULL ORDER BY number DESC LIMIT ?",
         (-1 if last is None else last,),
     )
     return [_run(row) for row in rows][::-1]
@@ -72,18 +72,26 @@ def find_run(connection: sqlite3.Connection, text: str) -> Run:
     raise BadInput(f"{text}: no run is called so;\n  there are {more}{named}; or say last, last-1")
 
 
-def run_before(connection: sqlite3.Connection, run: Run, *, good: bool) -> Run | None:
-    """Return the newest run before one that has ended, and where it must be good is."""
+def run_before(connection: sqlite3.Connection, number: int, *, good: bool) -> Run | None:
+    """Return the newest run before a number that has ended, and where it must be good is."""
     is_good = (
         " AND EXISTS (SELECT 1 FROM cells WHERE run = number AND agrees + known)"
         " AND NOT EXISTS (SELECT 1 FROM cells WHERE run = number AND differs)"
     )
     row = connection.execute(
-        f"SELECT {_RUN} FROM runs WHERE number < ? AND ended IS NOT NULL"
+        f"SELECT {_RUN} FROM runs WHERE number < ? AND ended IS NOT NULL AND forgotten IS NULL"
         f"{is_good if good else ''} ORDER BY number DESC LIMIT 1",
-        (run.number,),
+        (number,),
     ).fetchone()
     return None if row is None else _run(row)
+
+
+def needed_runs(connection: sqlite3.Connection) -> set[int]:
+    """Return the numbers of runs that others are held against: baselines, and the last good one."""
+    numbers = {run.number for run in baselines(connection).values()}
+    (after_all,) = connection.execute("SELECT coalesce(max(number), 0) + 1 FROM runs").fetchone()
+    good = run_before(connection, after_all, good=True)
+    return numbers | ({good.number} if good is not None else set())
 
 
 def baselines(connection: sqlite3.Connection) -> dict[str, Run]:
@@ -203,7 +211,7 @@ def findings(connection: sqlite3.Connection, run: Run | None) -> list[Finding]:
         " first_kernel, last_kernel FROM findings ORDER BY id"
     )
     wanted = [row for row in rows if run is None or row[0] in count]
-    every_run = {each.number: each for each in runs(connection)}
+    every_run = {row[0]: _run(row) for row in connection.execute(f"SELECT {_RUN} FROM runs")}
     kernels = {
         row[0]: KernelSeen(*row[1:])
         for row in connection.execute("SELECT id, name, release, version, identity FROM kernels")

@@ -127,7 +127,11 @@ _SECOND = (
     f"INSERT INTO cell_findings {_CELL_FINDINGS} GROUP BY run, case_id, kernel_id, finding",
 )
 
-LADDER = (_FIRST, _SECOND)
+# A run that was forgotten has no units and cells. Its row stays as long as a finding was met in it
+# first or last; nothing else shows it.
+_THIRD = ("ALTER TABLE runs ADD COLUMN forgotten REAL",)  # since 1970; NULL: it is not
+
+LADDER = (_FIRST, _SECOND, _THIRD)
 """What makes a file of version N one of version N + 1."""
 
 _OF_THE_CELL = "WHERE run = ? AND case_id = ? AND kernel_id = ?"
@@ -137,6 +141,21 @@ RENEW_CELL = (
     f"INSERT INTO cell_findings {_CELL_FINDINGS} {_OF_THE_CELL} GROUP BY finding",
 )
 """What makes one cell fit its units again; each is given run, case and kernel."""
+
+
+FORGET_RUN = (
+    "DELETE FROM cell_findings WHERE run = :run",
+    "DELETE FROM cells WHERE run = :run",
+    "DELETE FROM units WHERE run = :run",
+    "UPDATE runs SET forgotten = :now WHERE number = :run",
+)
+"""What takes all of a run but its name out of the file."""
+
+DROP_FORGOTTEN = (
+    "DELETE FROM runs WHERE forgotten IS NOT NULL AND NOT EXISTS ("
+    "SELECT 1 FROM findings WHERE number IN (first_run, last_run))"
+)
+"""What takes out the names that no finding needs any more."""
 
 
 class _Median:

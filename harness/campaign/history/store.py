@@ -29,7 +29,14 @@ from harness.campaign.history.records import (
     UnitKey,
     UnitResult,
 )
-from harness.campaign.history.schema import RENEW_CELL, connected, transaction
+from harness.campaign.history.retention import runs_to_forget
+from harness.campaign.history.schema import (
+    DROP_FORGOTTEN,
+    FORGET_RUN,
+    RENEW_CELL,
+    connected,
+    transaction,
+)
 from harness.campaign.history.whats_new import WINDOW, Comparison, compare
 from harness.errors import BadInput
 
@@ -175,6 +182,43 @@ class History:
         with self._lock, transaction(self._connection):
             self._connection.execute("REPLACE INTO baselines VALUES (?, ?)", (name, run.number))
 
+    def forget(self, *, keep_runs: int) -> list[Run]:
+        """Forget all but the newest so many runs, and return those: all of their units, cells and
+        durations. Findings stay, with the names of the nights that met them first and last;
+        baselines and the last good night stay whole.
+
+        What was taken in the file is used again by later nights; `compact` gives it back.
+        """
+        with self._lock, transaction(self._connection):
+            gone = self.would_forget(keep_runs=keep_runs)
+            for run in gone:
+                values = {"run": run.number, "now": time.time()}
+                for statement in FORGET_RUN:
+                    self._connection.execute(statement, values)
+            self._connection.execute(DROP_FORGOTTEN)
+        return gone
+
+    def would_forget(self, *, keep_runs: int) -> list[Run]:
+        """Return what `forget` would forget."""
+        with self.snapshot():
+            needed = {run.number for run in self.needed_runs()}
+            return runs_to_forget(self.runs(), keep=keep_runs, needed=needed)
+
+    def needed_runs(self) -> list[Run]:
+        """Return the runs that stay whatever their age: baselines, and the last good one."""
+        with self.snapshot():
+            numbers = queries.needed_runs(self._connection)
+            return [run for run in self.runs() if run.number in numbers]
+
+    def compact(self) -> None:
+        """Give back to the file system what forgotten runs have left empty.
+
+        Takes the time and, for that time, the room of writing the file anew; others wait.
+        """
+        with self._lock:
+            self._connection.execute("VACUUM")
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     # Reading
 
     @contextmanager
@@ -214,7 +258,7 @@ class History:
         DIFFERS, and something that was judged.
         """
         with self._lock:
-            return queries.run_before(self._connection, run, good=good)
+            return queries.run_before(self._connection, run.number, good=good)
 
     def baseline(self, name: str = DEFAULT_BASELINE) -> Run | None:
         """Return the run that is the baseline of a name, if one is."""

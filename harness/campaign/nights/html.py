@@ -35,7 +35,7 @@ from harness.verdict.verdict import Outcome
 
 _FOLDER = Path(__file__).parent / "page"
 _MOST_FINDINGS = 150  # followed; `night.json` has all
-_MOST_TOLD = 100  # of one list of what is new
+_MOST_TOLD, _OPEN_TOLD = 100, 10  # of one list of what is new; unfolded
 _MOST_SET_ASIDE = 50
 _MOST_SIGNATURES = 5  # of one that is new
 _BAR, _BARS, _BAR_HEIGHT = 5, 30, 24  # pixels, nights, pixels
@@ -81,19 +81,23 @@ def _compared(view: NightView) -> str:
 
 
 def _section(section: Section, view: NightView, anchors: dict[str, str]) -> dict[str, Any]:
-    told = [_told(each, view, anchors) for each in section.told[:_MOST_TOLD]]
+    shown: set[str] = set()
+    told = [_told(each, view, anchors, shown) for each in section.told[:_MOST_TOLD]]
     return {
-        "head": section.head, "means": section.means, "told": told, "count": len(section.told),
+        "head": section.head, "means": section.means, "count": len(section.told),
+        "first": told[:_OPEN_TOLD], "others": told[_OPEN_TOLD:],
         "is_red": section.head == "NEW RED",
     }  # fmt: skip
 
 
-def _told(told: Told, view: NightView, anchors: dict[str, str]) -> dict[str, Any]:
+def _told(told: Told, view: NightView, anchors: dict[str, str], shown: set[str]) -> dict[str, Any]:
+    """Return one thing that is new; of a finding that was *shown* already only where it is."""
     found = [
-        _links(view.followed(signature))
+        _links(None if signature in shown else view.followed(signature))
         | {"text": signature_text(signature), "anchor": anchors.get(signature, "")}
         for signature in told.signatures[:_MOST_SIGNATURES]
     ]
+    shown.update(told.signatures)
     return {
         "told": told, "findings": found, "more": len(told.signatures) - _MOST_SIGNATURES,
         "first_bad": first_bad_text(view, told.signatures),

@@ -52,7 +52,8 @@ def summary_of(view: NightView) -> Summary:
         said = "Nothing was judged: this night says nothing of any kernel."
         return Summary(Outcome.HARNESS_FAILED, said, _remarks(view))
     if new:
-        kernels = ", ".join(dict.fromkeys(change.kernel.name for change in new))
+        on = {change.kernel.name for change in new}
+        kernels = ", ".join(name for name in view.kernel_names if name in on)
         what = f": {new[0].case}" if len(new) == 1 else ""
         said = f"{len(new)} new red{'s' if len(new) > 1 else ''}{what} on {kernels}."
         return Summary(Outcome.DIFFERS, said, _remarks(view))
@@ -67,14 +68,14 @@ def _remarks(view: NightView) -> tuple[str, ...]:
     still = counts.get(Outcome.DIFFERS, 0) - len(view.new_reds) - since
     tried = len(view.cells)
     said = (
-        ("this is the first night: all that is red is new", view.comparison is None),
+        ("the first night: there is none to compare it with", view.comparison is None),
         ("the night was not finished", view.run.run.ended is None),
         (f"{since} red since the baseline", since > 0),
         (f"{still} red as before", still > 0),
         (f"{counts.get(Outcome.HARNESS_FAILED, 0)} without a verdict: guest or harness lost",
          counts.get(Outcome.HARNESS_FAILED)),
         (f"{len(view.set_aside)} set aside", view.set_aside),
-        (f"{counts.get(Outcome.KNOWN, 0)} known issues", counts.get(Outcome.KNOWN)),
+        (f"{counts.get(Outcome.KNOWN, 0)} are known issues", counts.get(Outcome.KNOWN)),
         (f"{counts.get(Outcome.AGREES, 0)} of {tried} agree", tried),
     )  # fmt: skip
     return tuple(text for text, is_so in said if is_so)

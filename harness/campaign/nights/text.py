@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shlex
 import textwrap
-import time
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from time import gmtime, strftime
 
 from harness.campaign.history.records import Case, Status
 from harness.campaign.history.telling import Told, compared_text
@@ -23,11 +23,11 @@ from harness.campaign.nights.telling import (
     work_of,
 )
 from harness.campaign.nights.view import FollowedFinding, NightView
-from harness.campaign.reports.model import one_line
+from harness.campaign.reports.model import clean, one_line
 from harness.verdict.verdict import Outcome
 
 _WIDTH = 12
-_MOST_TOLD, _MOST_FINDINGS, _MOST_SET_ASIDE = 5, 6, 3
+_MOST_REDS, _MOST_TOLD, _MOST_FINDINGS, _MOST_SET_ASIDE = 5, 3, 6, 3
 _MAIL_COLUMNS, _MAIL_REDS = 78, 10
 _MORE_TOLD = 3  # of a kind, in a mail
 
@@ -36,13 +36,7 @@ def terminal_lines(view: NightView) -> list[str]:
     """Return a night as some fifty lines: the verdict, what is new, the grid's sums, findings,
     states, budget. What there is more of is counted.
     """
-    return [one_line_kept(line) for line in _terminal(view)]
-
-
-def one_line_kept(line: str) -> str:
-    """Return a line without what moves a cursor, its indentation kept."""
-    text = one_line(line)
-    return " " * (len(line) - len(line.lstrip(" "))) + text if text else ""
+    return [clean(line).replace("\n", " ").replace("\t", " ") for line in _terminal(view)]
 
 
 def _terminal(view: NightView) -> Iterator[str]:
@@ -71,21 +65,22 @@ def _terminal(view: NightView) -> Iterator[str]:
 
 
 def _row(head: str, text: str) -> str:
-    return f"{head:<{_WIDTH}}{text}" if head else f"{'':<{_WIDTH}}{text}"
+    return f"{head:<{_WIDTH}}{text}"
 
 
 def _news(view: NightView) -> Iterator[str]:
     for section in whats_new(view):
         is_red = section.head == "NEW RED"
-        for told in section.told[:_MOST_TOLD]:
+        most = _MOST_REDS if is_red else _MOST_TOLD
+        for told in section.told[:most]:
             yield _row(section.head, told.head)
             if told.shape:
                 yield _row("", f"    {told.shape}")
             yield from (_row("", f"    {line}") for line in told.lines)
             if is_red:
                 yield from (_row("", f"    {line}") for line in _red_lines(told, view))
-        if len(section.told) > _MOST_TOLD:
-            yield _row(section.head, f"and {len(section.told) - _MOST_TOLD} more")
+        if len(section.told) > most:
+            yield _row(section.head, f"and {len(section.told) - most} more")
     for aside in view.set_aside[:_MOST_SET_ASIDE]:
         yield _row("SET ASIDE", f"{aside.what}: {aside.why}")
     if len(view.set_aside) > _MOST_SET_ASIDE:
@@ -123,7 +118,7 @@ def _finding_rows(view: NightView) -> Iterator[str]:
 
 
 def _moment(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.gmtime(seconds))
+    return strftime("%Y-%m-%d %H:%M", gmtime(seconds))
 
 
 # Mail
