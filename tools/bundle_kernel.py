@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,14 @@ from harness.errors import BadInput
 from kvm_images import debian_root
 from kvm_images.kernels import Kernel, base_of
 from kvm_images.modules import module_name
-from tools.guest_options import era_of, find_kernel, full_guest_image, guest_image
+from tools.guest_options import (
+    era_of,
+    find_kernel,
+    full_guest_image,
+    guest_image,
+    options_of_kernel,
+    with_options,
+)
 from tools.progress import Say, seldom
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9.+~-]*")  # of a catalogue, or a version: never a path
@@ -25,29 +31,17 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9.+~-]*")  # of a catalogue, or a version: ne
 
 def bundle_kernel_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--kernel``, ``--modules``, ``--module``, ``--module-dir`` and ``--accel``."""
-    options = (
+    options = options_of_kernel(
         click.option(
             "--kernel", "kernel_name", metavar="NAME|BZIMAGE",
             help="A name from `mdjournal kernels list`, or your own image. Default: the bundle's.",
         ),
         click.option(
-            "--modules", type=click.Path(path_type=Path), metavar="DIR",
-            help="The modules of your own image: lib/modules/RELEASE.",
-        ),
-        click.option(
-            "--module", "replaced", type=click.Path(path_type=Path), multiple=True,
-            metavar="FILE.ko", help="Put this module in place of the kernel's own; repeatable.",
-        ),
-        click.option(
             "--module-dir", type=click.Path(path_type=Path), metavar="DIR",
             help="Likewise each module that is found below a build tree.",
         ),
-        click.option(
-            "--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto",
-            show_default=True, help="auto tries KVM with a small guest, once.",
-        ),
     )  # fmt: skip
-    return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
+    return with_options(command, options)
 
 
 def modules_below(folder: Path) -> tuple[Path, ...]:

@@ -24,14 +24,24 @@ from kvm_images.userland import userland
 from tools.launch.debian import require_packages
 from tools.progress import Say
 
+Option = Callable[[Callable[..., Any]], Callable[..., Any]]
+
 
 def kernel_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--kernel``, ``--modules``, ``--module`` and ``--accel`` to a click command."""
-    options = (
+    options = options_of_kernel(
         click.option(
             "--kernel", "kernel_name", default=kernels.DEFAULT, show_default=True,
             metavar="NAME|BZIMAGE", help="A name from `mdjournal kernels list`, or your own image.",
-        ),
+        )
+    )  # fmt: skip
+    return with_options(command, options)
+
+
+def options_of_kernel(kernel: Option, *more: Option) -> tuple[Option, ...]:
+    """Return the options that say which kernel: *kernel* itself, and *more* behind its modules."""
+    return (
+        kernel,
         click.option(
             "--modules", type=click.Path(path_type=Path), metavar="DIR",
             help="The modules of your own image: lib/modules/RELEASE.",
@@ -40,11 +50,16 @@ def kernel_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--module", "replaced", type=click.Path(path_type=Path), multiple=True,
             metavar="FILE.ko", help="Put this module in place of the kernel's own; repeatable.",
         ),
+        *more,
         click.option(
             "--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto",
             show_default=True, help="auto tries KVM with a small guest, once.",
         ),
     )  # fmt: skip
+
+
+def with_options(command: Callable[..., Any], options: tuple[Option, ...]) -> Callable[..., Any]:
+    """Add options to a click command, in their order."""
     return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
 
 
