@@ -13,6 +13,7 @@ LAST_LINES = 12
 _TIME = re.compile(r"^(?:\[[^]]*\])+ ")  # and with CONFIG_PRINTK_CALLER, whose line it is
 _PANIC = re.compile(r"Kernel panic - not syncing")
 _OOPS = re.compile(r"\bOops\b|\bBUG: |kernel BUG at|general protection fault|unable to handle")
+_END_OF_OOPS = "---[ end "
 _RIP = re.compile(r"RIP: 0010:(\w+)")  # in the kernel
 
 
@@ -28,6 +29,13 @@ def last_lines(console: Path, count: int = LAST_LINES) -> list[str]:
 def has_oops(console: Path) -> bool:
     """Whether the kernel printed an Oops, a BUG or a general protection fault."""
     return any(_OOPS.search(line) for line in last_lines(console, 10_000))
+
+
+def is_printing_oops(console: Path) -> bool:
+    """Whether the kernel has begun to tell of an oops, and not come to its last line yet."""
+    lines = last_lines(console, 10_000)
+    begun = [number for number, line in enumerate(lines) if _OOPS.search(line)]
+    return bool(begun) and not any(_END_OF_OOPS in line for line in lines[begun[0] :])
 
 
 def diagnose(console: Path, *, doing: str, ended: int | None, waited_s: float) -> GuestLost:

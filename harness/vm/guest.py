@@ -16,7 +16,7 @@ from harness.errors import CommandFailed, GuestLost, HarnessError
 from harness.hosts.host import CommandResult
 from harness.processes import child, runtime_folder
 from harness.vm.agent_client import AgentClient, AnswerLate, PortClosed
-from harness.vm.console import diagnose, has_oops
+from harness.vm.console import diagnose, has_oops, is_printing_oops
 from harness.vm.machine import MachineConfig, MachineSockets, command_line
 from harness.vm.monitor import Monitor
 
@@ -28,6 +28,8 @@ GRACE_S = 30.0  # what the agent gets to report a command that missed its own de
 # So many deadlines the agent waits for what keeps the disks at work (kvm_images/guest/patience.py).
 MOST_PATIENCE = 5
 PLUG_POLL_S = 0.05
+OOPS_PRINTED_S = 20.0  # until the last line of an oops is there
+_CONSOLE_POLL_S = 0.05
 OOPSED_S = 60.0  # what an agent still gets once the kernel has oopsed
 PORT_CLOSED_S = 2.0  # QEMU's exit follows the closing of its sockets
 
@@ -174,6 +176,14 @@ class Guest:
         return self._oopsed_at is not None and time.monotonic() - self._oopsed_at > OOPSED_S
 
     def _lost(self, doing: str, silence: Exception, waited_s: float) -> GuestLost:
+        # A serial line is slow, and where it went wrong comes behind that it did.
+        deadline = time.monotonic() + OOPS_PRINTED_S
+        while (
+            is_printing_oops(self.console)
+            and self._process.poll() is None
+            and time.monotonic() < deadline
+        ):
+            time.sleep(_CONSOLE_POLL_S)
         return _diagnose(self._process, self.console, doing, silence, waited_s)
 
 

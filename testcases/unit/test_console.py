@@ -15,7 +15,7 @@ from harness.errors import (
     GuestPanicked,
     GuestVanished,
 )
-from harness.vm.console import LAST_LINES, diagnose, has_oops, last_lines
+from harness.vm.console import LAST_LINES, diagnose, has_oops, is_printing_oops, last_lines
 
 BOOT = """\
 [    0.000000] Linux version 6.1.0-37-cloud-amd64 (debian-kernel@lists.debian.org)
@@ -198,3 +198,18 @@ def test_an_oops_is_named_by_its_own_function_and_not_by_that_of_a_warning_befor
     console.write_text("\n".join(lines))
     lost = diagnose(console, doing="'recover_states'", ended=None, waited_s=1.0)
     assert "(kernel BUG at drivers/md/raid5-cache.c:1072! in r5l_write_stripe)" in str(lost)
+
+
+@pytest.mark.parametrize(
+    ("lines", "prints"),
+    [
+        (["md: hello"], False),
+        (["kernel BUG at drivers/md/raid5-cache.c:453!", "Oops: invalid opcode"], True),
+        (["Oops: 0000 [#1]", "RIP: 0010:r5l_start+0x1/0x2", "---[ end trace 00 ]---"], False),
+        (["---[ end trace 00 ]---", "Oops: 0000 [#2]"], True),
+    ],
+)
+def test_an_oops_is_over_with_its_last_line(lines: list[str], prints: bool, tmp_path: Path) -> None:
+    console = tmp_path / "console.log"
+    console.write_text("\n".join(lines))
+    assert is_printing_oops(console) is prints
