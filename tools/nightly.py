@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from harness.campaign.history.records import Run
 from harness.campaign.history.store import History, opened_history
 from harness.campaign.history.trends import usual_paces
 from harness.campaign.nights.choosing import Chooser, Past
-from harness.campaign.nights.engine import Night, NightKernel, places_done
+from harness.campaign.nights.engine import Night, NightKernel, units_done
 from harness.campaign.nights.plan import Plan, read_plan, seconds_of
 from harness.campaign.nights.text import terminal_lines
 from harness.campaign.nights.view import SetAside
@@ -97,6 +96,7 @@ def nightly(
         return EXIT_AGREES
     began = time.monotonic()
     plan = read_plan(plan_file)
+    works_of(plan, {kernel.name: None for kernel in plan.kernels})  # its scenarios are there
     budget_s = budget_s or plan.budget_s
     folder = (out or Path(f"night-{time.strftime('%Y-%m-%d', time.gmtime())}")).absolute()
     with opened_history(history_path(db)) as history:
@@ -115,7 +115,9 @@ def environment_lines() -> Iterator[str]:
     """Yield what a shell needs to start a scheduler and workers of this environment."""
     root = Path(__file__).resolve().parent.parent
     yield f'export PATH="{Path(sys.executable).parent}:$PATH" PYTHONPATH="{root}"'
-    yield "# dask scheduler --host 127.0.0.1 --port 8786; dask worker tcp://127.0.0.1:8786"
+    yield 'dask() { python -m dask "$@"; }'
+    yield "# dask scheduler --host 127.0.0.1 --port 8786"
+    yield "# dask worker tcp://127.0.0.1:8786 --nthreads 1"
     yield "export DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=1"
     yield "export DASK_DISTRIBUTED__WORKER__DAEMON=False"
 
@@ -164,7 +166,7 @@ class _OneNight:
         }  # fmt: skip
         works = works_of(self.plan, kernels)
         past = _past(self.history, self.run, self._new(kernels))
-        chooser = Chooser(works, past, Counter(places_done(self.history, self.run)))
+        chooser = Chooser(works, past, units_done(self.history, self.run))
         return Night(
             history=self.history, run=self.run, chooser=chooser, kernels=ready,
             spec_of=spec_maker(kernels), folder=self.folder, say=self.say,

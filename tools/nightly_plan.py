@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.campaign.history.records import Case, KernelSeen, Kind
-from harness.campaign.nights.choosing import GUESS_S, Chooser, Past, Work
+from harness.campaign.nights.choosing import GUESS_S, Chooser, Past, Work, part_of
 from harness.campaign.nights.plan import Line, Plan, PlannedKernel, applies
 from harness.campaign.scenarios.scenario import GuestKind, Scenario, read_scenarios
 from harness.campaign.scenarios.scenario_json import encode_scenario
@@ -143,7 +143,7 @@ def spec_maker(kernels: Mapping[str, Prepared]) -> Callable[[Work, int], Spec]:
         kernel = kernels[work.kernel]
         seed = number + 1
         common = {
-            "part": f"seed {seed}",
+            "part": part_of(number),
             "seed": seed,
             "guest": kernel.guest,
             "kernel": kernel.facts,
@@ -198,7 +198,7 @@ def plan_lines(plan: Plan, past: Past, budget_s: float, workers: int) -> Iterato
     """Print a plan, and what it takes by what nights before have taken."""
     names = {kernel.name: None for kernel in plan.kernels}
     works = works_of(plan, names)
-    chooser = Chooser(works, past, {})
+    chooser = Chooser(works, past)
     once_s: defaultdict[str, float] = defaultdict(float)
     counts: defaultdict[str, int] = defaultdict(int)
     for work in works:

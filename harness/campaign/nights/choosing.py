@@ -6,9 +6,10 @@ what has been covered least; everything once, before anything twice.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 
 from harness.campaign.history.records import Case, Cell, Place, place_of
 from harness.campaign.nights.plan import Line
@@ -55,20 +56,34 @@ class Past:
         return past
 
 
+def part_of(number: int) -> str:
+    """Return what a unit is called by its number from 0 on: its seed."""
+    return f"seed {number + 1}"
+
+
+def number_of(part: str) -> int:
+    """Return the number of a unit that is called so."""
+    return int(part.removeprefix("seed ")) - 1
+
+
 class Chooser:
     """Gives one unit after another, as long as there is time for it."""
 
-    def __init__(self, works: Sequence[Work], past: Past, done: Mapping[Place, int]) -> None:
+    def __init__(
+        self, works: Sequence[Work], past: Past, done: Iterable[tuple[Place, int]] = ()
+    ) -> None:
         """Begin.
 
         Args:
             works: all that can be done, in the plan's order.
             past: of the nights before.
-            done: units of this night that are over already, by place.
+            done: units of this night that are over already, by place and number.
         """
         self._works = list(works)
         self._past = past
-        self._given: Counter[Place] = Counter(done)
+        self._given: defaultdict[Place, set[int]] = defaultdict(set)  # numbers
+        for place, number in done:
+            self._given[place].add(number)
         self._took: dict[Place, float] = {}  # tonight, a unit at its longest
 
     def next(self, left_s: float) -> tuple[Work, int] | None:
@@ -76,14 +91,15 @@ class Chooser:
         fitting = [
             work
             for work in self._works
-            if (not work.most or self._given[work.place] < work.most)
+            if (not work.most or len(self._given[work.place]) < work.most)
             and self.estimate_s(work) * MARGIN < left_s
         ]
         if not fitting:
             return None
         chosen = min(fitting, key=self._rank)
-        number = self._given[chosen.place]
-        self._given[chosen.place] += 1
+        given = self._given[chosen.place]
+        number = next(each for each in count() if each not in given)
+        given.add(number)
         return chosen, number
 
     def took(self, work: Work, seconds: float) -> None:
@@ -100,7 +116,7 @@ class Chooser:
 
     def _rank(self, work: Work) -> tuple[int, bool, bool, int]:
         place, past = work.place, self._past
-        first_round = self._given[place]  # everything once, before anything twice
+        first_round = len(self._given[place])  # everything once, before anything twice
         return (
             first_round, work.kernel not in past.new_kernels, place not in past.red,
             past.states[place],

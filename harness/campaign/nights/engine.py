@@ -6,13 +6,13 @@ import hashlib
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from harness.campaign.history.records import (
-    Case,
+    Finding,
     FindingSeen,
     KernelSeen,
     Place,
@@ -22,7 +22,7 @@ from harness.campaign.history.records import (
 )
 from harness.campaign.history.store import History
 from harness.campaign.lab import Say
-from harness.campaign.nights.choosing import Chooser, Work
+from harness.campaign.nights.choosing import Chooser, Work, number_of
 from harness.campaign.nights.view import SetAside
 from harness.campaign.nights.workers import Done
 from harness.storage.atomic import replacing
@@ -33,7 +33,6 @@ BUNDLES = "bundles"
 MINIMISE_S = 60.0  # for a finding, and again for smaller arrays
 _GRACE_S = 20.0  # behind the budget's end, for what is under way
 _LEAST_LIMIT_S = 900.0  # of a unit, before its worker takes it for hung
-_AHEAD = 1  # units that wait for each worker
 _TELL_EVERY_S = 5.0
 
 
@@ -77,10 +76,6 @@ class Pool(Protocol):
     @property
     def count(self) -> int:
         """How many there are now."""
-
-    @property
-    def in_hand(self) -> int:
-        """How many units are under way or waiting."""
 
     def submit(self, ticket: int, spec: Mapping[str, Any], inputs: tuple[str, str]) -> None:
         """Hand a unit over."""
@@ -136,6 +131,18 @@ class Night:
         self._packed = {f.signature for f in history.findings() if f.bundle}
         self._told = 0.0
         self.account = Account()
+        self._go_on_with(history.findings())
+
+    def _go_on_with(self, findings: Iterable[Finding]) -> None:
+        """Take up what this night has packed before it was interrupted."""
+        for each in findings:
+            path = self._folder / each.bundle
+            if not each.bundle or not path.is_file():
+                continue
+            self.account.bundles[each.signature] = each.bundle
+            kernel = self._kernels.get(each.last_kernel.name)
+            if each.status is Status.OPEN and kernel is not None:
+                self._urgent.append(_minimising(each.signature, path.read_bytes(), kernel))
 
     def go(self, pool: Pool) -> Account:
         """Do all that there is time for."""
@@ -154,14 +161,15 @@ class Night:
         return self.account
 
     def _hand_out(self, pool: Pool, left_s: float) -> None:
-        wanted = max(pool.count, 1) * (1 + _AHEAD)
+        # None waits behind another: a worker that dies is laid at the door of all that it has.
+        wanted = max(pool.count, 1)
         while len(self._open) < wanted and (unit := self._next(left_s)) is not None:
             ticket = next(self._tickets)
             self._open[ticket] = unit
             pool.submit(ticket, unit.spec, unit.kernel.inputs)
 
     def _next(self, left_s: float) -> _Open | None:
-        if self._urgent and left_s > MINIMISE_S:
+        if self._urgent and left_s > 2 * MINIMISE_S:
             return self._urgent.pop(0)
         if (found := self._chooser.next(left_s)) is None:
             return None
@@ -187,10 +195,9 @@ class Night:
             self._chooser.took(unit.work, result.seconds)
             result = self._follow(unit, done.result, result)
         self._history.add_unit(self._run, result)
-        for finding in result.findings:
-            if self.account.bundles.get(finding.signature):
-                path = self.account.bundles[finding.signature]
-                self._history.follow_finding(finding.signature, Status.OPEN, bundle=path)
+        if result.bundle:  # the finding has a row only now
+            signature = result.findings[0].signature
+            self._history.follow_finding(signature, Status.OPEN, bundle=result.bundle)
         self.account.units[unit.work.place] += 1
         self.account.states += result.states
         self.account.red += result.outcome is Outcome.DIFFERS
@@ -204,12 +211,8 @@ class Night:
             return result
         self._packed.add(signature)
         path = self._write_bundle(signature, found["bundle"])
-        spec = {
-            "do": "minimise", "bundle": found["bundle"], "minimise_s": MINIMISE_S,
-            "limit_s": 30 * MINIMISE_S, "guest": unit.kernel.guest, "packed": [],
-        }  # fmt: skip
-        self._urgent.append(_Open(None, "", spec, unit.kernel, signature))
-        return UnitResult(**{**_fields(result), "bundle": path})
+        self._urgent.append(_minimising(signature, found["bundle"], unit.kernel))
+        return replace(result, bundle=path)
 
     def _take_minimised(self, unit: _Open, done: Done) -> None:
         if done.result is None:
@@ -241,6 +244,14 @@ class Night:
             )
 
 
+def _minimising(signature: str, bundle: bytes, kernel: NightKernel) -> _Open:
+    spec = {
+        "do": "minimise", "bundle": bundle, "minimise_s": MINIMISE_S,
+        "limit_s": 30 * MINIMISE_S, "guest": kernel.guest, "packed": [],
+    }  # fmt: skip
+    return _Open(None, "", spec, kernel, signature)
+
+
 def _result_of(unit: _Open, done: Done) -> UnitResult:
     assert unit.work is not None
     found = done.result
@@ -266,11 +277,7 @@ def _result_of(unit: _Open, done: Done) -> UnitResult:
     )  # fmt: skip
 
 
-def _fields(result: UnitResult) -> dict[str, Any]:
-    return {name: getattr(result, name) for name in UnitResult.__slots__}
-
-
-def places_done(history: History, run: Run) -> Iterator[tuple[Case, str]]:
-    """Yield the place of each unit of a night that has a result already."""
+def units_done(history: History, run: Run) -> Iterator[tuple[Place, int]]:
+    """Yield place and number of each unit of a night that has a result already."""
     for key in history.units_done(run):
-        yield key.case, key.kernel.name
+        yield (key.case, key.kernel.name), number_of(key.part)

@@ -90,6 +90,8 @@ def read_plan(path: Path | None) -> Plan:
         return plan_of(text)
     except OSError as error:
         raise BadInput(f"{place}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{place}: is no text: {error.reason}") from error
     except BadInput as error:
         raise BadInput(f"{place}: {error}") from error
 
@@ -113,17 +115,21 @@ def plan_of(text: str) -> Plan:
         _line(each, kind, keys, number, names)
         for key, kind, keys in (("explore", Kind.EXPLORE, _EXPLORE_KEYS),
                                 ("fuzz", Kind.FUZZ, _FUZZ_KEYS))
-        for number, each in enumerate(document.get(key, ()), start=1)
+        for number, each in enumerate(_tables(document, key), start=1)
     ]  # fmt: skip
     if not lines and not scenarios:
         raise BadInput("nothing is to be done: no [[explore]], [[fuzz]] or [scenarios]")
     if twice := [a.name for n, a in enumerate(lines) if (a.kind, a.name) in
                  {(b.kind, b.name) for b in lines[:n]}]:  # fmt: skip
         raise BadInput(f"two lines are called {twice[0]}")
+    try:
+        budget_s = seconds_of(str(document.get("budget", "8h")))
+    except BadInput as wrong:
+        raise BadInput(f"budget: {wrong}") from wrong
     return Plan(
-        budget_s=seconds_of(str(document.get("budget", "8h"))), kernels=kernels,
+        budget_s=budget_s, kernels=kernels,
         lines=tuple(lines), text=text,
-        scenarios=tuple(map(str, scenarios.get("names", ["all"]))) if scenarios else (),
+        scenarios=_scenario_names(scenarios),
         scenario_kernels=_chosen(scenarios, names, "scenarios"),
         scenario_repeats=_count(scenarios, "repeats", 1, "scenarios"),
     )  # fmt: skip
@@ -136,21 +142,24 @@ def seconds_of(text: str) -> float:
         BadInput: it is no time.
     """
     found = _TIME.findall(text)
-    if not found or _TIME.sub("", text).strip():
+    seconds = sum(int(count) * _SECONDS[unit] for count, unit in found)
+    if not seconds or _TIME.sub("", text).strip():
         raise BadInput(f"{text!r} is no time; wanted 8h, 20m, 90s or 1h30m")
-    return float(sum(int(count) * _SECONDS[unit] for count, unit in found))
+    return float(seconds)
 
 
 def _kernels(document: Mapping[str, Any]) -> tuple[PlannedKernel, ...]:
     own = []
-    for number, each in enumerate(document.get("kernel", ()), start=1):
+    for number, each in enumerate(_tables(document, "kernel"), start=1):
         place = f"kernel {number}"
         _require_keys(each, _KERNEL_KEYS, place)
+        if "name" not in each:
+            raise BadInput(f"{place}: has no name")
         kernel = PlannedKernel(**{key: str(value) for key, value in each.items()})
         if not kernel.image or not kernel.modules:
             raise BadInput(f"{place}: an own tree needs image and modules")
         own.append(kernel)
-    named = [PlannedKernel(name=str(name)) for name in document.get("kernels", ())]
+    named = [PlannedKernel(name=name) for name in _names(document, "kernels")]
     kernels = (*named, *own)
     if not kernels:
         raise BadInput("no kernels are named")
@@ -165,16 +174,15 @@ def _kernels(document: Mapping[str, Any]) -> tuple[PlannedKernel, ...]:
 def _line(
     document: Mapping[str, Any], kind: Kind, keys: set[str], number: int, kernels: set[str]
 ) -> Line:
-    place = f"{kind.value} {document.get('name', number)}"
+    named = document.get("name", number) if isinstance(document, Mapping) else number
+    place = f"{kind.value} {named}"
     _require_keys(document, keys, place)
     name = str(document.get("name", ""))
     if not _NAME.fullmatch(name):
         raise BadInput(f"{place}: name is {name!r}; small letters, digits, dots, dashes")
     try:
         shape = _shape(document, kind)
-    except (ValueError, KeyError, TypeError) as wrong:
-        raise BadInput(f"{place}: {wrong}") from wrong
-    except BadInput as wrong:
+    except (ValueError, KeyError, TypeError, BadInput) as wrong:
         raise BadInput(f"{place}: {wrong}") from wrong
     return Line(
         kind=kind, name=name, shape=shape, steps=_count(document, "steps", 12, place),
@@ -188,16 +196,49 @@ def _shape(document: Mapping[str, Any], kind: Kind) -> Shape:
     def cache(key: str) -> Cache | None:
         return Cache(document[key]) if key in document else None
 
+    level, block = document.get("level", 5), document.get("logical-block", 512)
+    members = document.get("members")
+    for key, value in (("level", level), ("members", members), ("logical-block", block)):
+        if value is not None and type(value) is not int:
+            raise BadInput(f"{key} is {value!r}; a number is wanted")
+    if block not in (512, 4096):
+        raise BadInput(f"logical-block is {block}; wanted 512 or 4096")
     return build_shape(
-        level=int(document.get("level", 5)), members=document.get("members"),
+        level=level, members=members,
         chunk_bytes=_bytes(document.get("chunk", "16K")), layout=document.get("layout"),
         journal_bytes=_bytes(document.get("journal", "1M" if kind is Kind.EXPLORE else "4M")),
         mode=JournalMode(document.get("mode", "write-through")),
         member_cache=cache("member-cache"), journal_cache=cache("journal-cache"),
         bus=Bus(document.get("bus", "virtio")),
-        logical_block_bytes=int(document.get("logical-block", 512)),
+        logical_block_bytes=block,
         discard=Discard(document.get("discard", "array")),
     )  # fmt: skip
+
+
+def _scenario_names(document: Mapping[str, Any]) -> tuple[str, ...]:
+    if not document:
+        return ()
+    try:
+        names = _names(document, "names") if "names" in document else ("all",)
+    except BadInput as wrong:
+        raise BadInput(f"scenarios: {wrong}") from wrong
+    if not names:
+        raise BadInput("scenarios: no names; leave the table out for none")
+    return names
+
+
+def _names(document: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    value = document.get(key, [])
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise BadInput(f"{key} is {value!r}; a list of names is wanted")
+    return tuple(value)
+
+
+def _tables(document: Mapping[str, Any], key: str) -> Sequence[Mapping[str, Any]]:
+    tables = document.get(key, ())
+    if not isinstance(tables, Sequence) or isinstance(tables, str):
+        raise BadInput(f"{key} is one table; several are wanted, [[{key}]]")
+    return tables
 
 
 def _bytes(text: object) -> int:
@@ -208,7 +249,10 @@ def _bytes(text: object) -> int:
 
 
 def _chosen(document: Mapping[str, Any], kernels: set[str], place: str) -> tuple[str, ...]:
-    chosen = tuple(map(str, document.get("kernels", ())))
+    try:
+        chosen = _names(document, "kernels")
+    except BadInput as wrong:
+        raise BadInput(f"{place}: {wrong}") from wrong
     if strange := [name for name in chosen if name not in kernels]:
         raise BadInput(f"{place}: kernel {strange[0]} is none of the plan's")
     return chosen

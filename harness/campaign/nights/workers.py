@@ -8,27 +8,37 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
+import os
 import queue
+import signal
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import dask
-from distributed import Client, Future, KilledWorker, LocalCluster
+from distributed import Client, Future, KilledWorker, LocalCluster, Worker, WorkerPlugin
 
 from harness.errors import BadInput, HarnessError, Unavailable
+from harness.processes import temporary_folder
 
 _DEATHS = 2  # of workers over a unit, before it is set aside
+_UNWELL = 3  # units that failed on a worker one after another: others are preferred to it
 _CONNECT_S = "20s"
+_SILENT = logging.CRITICAL + 1
 _SETTINGS = {
     # How many workers may die over a task before it is given up, less one.
     "distributed.scheduler.allowed-failures": _DEATHS - 1,
     "distributed.worker.daemon": False,  # a unit runs QEMU
-    "distributed.admin.large-graph-warning-threshold": "100MB",
-    "distributed.comm.timeouts.connect": _CONNECT_S,
+    "distributed.admin.large-graph-warning-threshold": "1GB",
+    # A result on a worker that is gone is waited for no longer; then its unit is repeated.
+    "distributed.comm.timeouts.connect": "5s",
     "distributed.worker.memory.terminate": False,  # guests are not the worker's own memory
     "distributed.worker.memory.pause": False,
+    # What a worker has to say is in what its unit came to.
+    "distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "CRITICAL",
 }
 Run = Callable[..., dict[str, Any]]
 
@@ -44,6 +54,16 @@ class Done:
     worker: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """A unit under way."""
+
+    future: Future[Any]
+    spec: Mapping[str, Any]
+    inputs: tuple[str, str]
+    worker: str  # it was meant for
+
+
 class Workers:
     """Takes units, gives what became of them as it comes."""
 
@@ -52,54 +72,54 @@ class Workers:
         self._run = run
         self._inputs: dict[str, Future[Any]] = {}  # by hash: held, so that workers keep theirs
         self._news: queue.SimpleQueue[tuple[int, Future[Any]]] = queue.SimpleQueue()
-        self._open: dict[int, tuple[Future[Any], Mapping[str, Any], tuple[str, str]]] = {}
+        self._open: dict[int, _Open] = {}
         self._tried: dict[int, set[str]] = {}  # workers on which a unit has failed
+        self._failed: Counter[str] = Counter()  # units on a worker since one was well there
 
     @property
     def count(self) -> int:
-        """How many there are now."""
-        return len(self._client.scheduler_info(n_workers=-1)["workers"])
-
-    @property
-    def in_hand(self) -> int:
-        """How many units are under way or waiting."""
-        return len(self._open)
+        """How many there are now that are of use."""
+        return len(self._loads())
 
     def take_input(self, path: Path) -> str:
-        """Have a file ready for workers; each gets it once. Return its hash."""
+        """Have a file ready for workers; each gets it once. Return its hash.
+
+        It goes as a task that returns it: should the one worker that has it die, the scheduler
+        has it still, which is not so with what is scattered.
+        """
         data = path.read_bytes()
         name = hashlib.sha256(data).hexdigest()
         if name not in self._inputs:
-            (self._inputs[name],) = self._client.scatter(  # type: ignore[no-untyped-call]
-                [data], hash=False
-            )
+            self._inputs[name] = self._client.submit(_given, data, pure=False, key=f"input-{name}")
         return name
 
     def submit(self, ticket: int, spec: Mapping[str, Any], inputs: tuple[str, str]) -> None:
         """Hand a unit over, with the hashes of its kernel's image and its initramfs."""
         tried = self._tried.setdefault(ticket, set())
-        others: dict[str, Any] = {}
-        if tried:
-            every = set(self._client.scheduler_info(n_workers=-1)["workers"])
-            if elsewhere := sorted(every - tried):
-                others = {"workers": elsewhere, "allow_other_workers": True}
+        loads = self._loads()
+        worker = min(loads, key=lambda each: (each in tried, loads[each]), default="")
+        where = {"workers": [worker], "allow_other_workers": True} if worker else {}
         kernel, initramfs = (self._inputs[name] for name in inputs)
         future = self._client.submit(
             self._run, spec, kernel, initramfs, pure=False, key=f"unit-{ticket}-{len(tried)}",
-            **others,
+            **where,
         )  # fmt: skip
-        self._open[ticket] = (future, spec, inputs)
+        self._open[ticket] = _Open(future, spec, inputs, worker)
         future.add_done_callback(  # type: ignore[no-untyped-call]
             lambda done, ticket=ticket: self._news.put((ticket, done))
         )
 
     def next_done(self, timeout_s: float) -> Done | None:
-        """Wait for a unit; ``None``: none has come."""
+        """Wait for a unit; ``None``: none has come.
+
+        Raises:
+            Unavailable: the scheduler is gone.
+        """
         try:
             ticket, future = self._news.get(timeout=max(timeout_s, 0.01))
         except queue.Empty:
             return None
-        if ticket not in self._open or future is not self._open[ticket][0]:
+        if ticket not in self._open or future is not self._open[ticket].future:
             return None  # cancelled
         return self._done(ticket, future)
 
@@ -108,30 +128,52 @@ class Workers:
         left = list(self._open)
         with contextlib.suppress(Exception):  # the scheduler may be gone
             self._client.cancel(  # type: ignore[no-untyped-call]
-                [future for future, _, _ in self._open.values()], force=True
+                [each.future for each in self._open.values()], force=True
             )
         self._open.clear()
         return left
 
+    def _loads(self) -> dict[str, int]:
+        """Return how many units each worker has, of those that are of use."""
+        try:
+            has = self._client.processing()  # type: ignore[no-untyped-call]
+        except (OSError, TimeoutError) as error:
+            raise Unavailable(_GONE) from error
+        at = {key: worker for worker, keys in has.items() for key in keys}
+        well = [worker for worker in has if self._failed[worker] < _UNWELL]
+        loads = dict.fromkeys(well or has, 0)
+        for each in self._open.values():
+            worker = at.get(each.future.key, each.worker)
+            if worker in loads:
+                loads[worker] += 1
+        return loads
+
     def _done(self, ticket: int, future: Future[Any]) -> Done | None:
-        _, spec, inputs = self._open[ticket]
         if future.status == "finished":
             del self._open[ticket]
             result = future.result()
-            return Done(ticket, result["result"], worker=str(result["worker"]))
-        failed = future.status == "error"
-        error = future.exception() if failed else None  # type: ignore[no-untyped-call]
+            worker = str(result["worker"])
+            self._failed[worker] = 0
+            return Done(ticket, result["result"], worker=worker)
+        if future.status != "error":  # cancelled, though nobody has
+            raise Unavailable(_GONE)
+        error = future.exception()  # type: ignore[no-untyped-call]
         if isinstance(error, KilledWorker):
             del self._open[ticket]
-            why = f"took {_DEATHS} workers with it, the last {error.last_worker}"
+            why = f"took {_DEATHS} workers with it, the last at {error.last_worker.address}"
             return Done(ticket, None, why, set_aside=True)
+        unit = self._open.pop(ticket)
+        if isinstance(error, _Failed):
+            self._failed[error.worker] += 1
+            if len(self._tried[ticket]) < _DEATHS - 1:
+                self._tried[ticket].add(error.worker)  # elsewhere it may be well
+                self.submit(ticket, unit.spec, unit.inputs)
+                return None
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if isinstance(error, _Failed) and len(self._tried[ticket]) < _DEATHS - 1:
-            self._tried[ticket].add(error.worker)  # elsewhere it may be well
-            self.submit(ticket, spec, inputs)
-            return None
-        del self._open[ticket]
         return Done(ticket, None, why)
+
+
+_GONE = "the scheduler of the workers is gone; the same command goes on with the night"
 
 
 class _Failed(HarnessError):
@@ -164,14 +206,56 @@ class Guarded:
             raise _Failed(f"{type(error).__name__}: {error}", worker) from None
 
 
+def _given(data: bytes) -> bytes:
+    return data
+
+
+class _DeafToCtrlC(WorkerPlugin):
+    """A terminal's Ctrl-C comes to own workers as well; the night itself ends them."""
+
+    def setup(self, worker: Worker) -> None:  # noqa: ARG002
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def _client(count: int, scheduler: str | None, stack: contextlib.ExitStack) -> Client:
+    """Return what speaks to workers; own ones are killed behind the block, whatever they are at."""
+    client: Client
     if scheduler is not None:
-        return Client(scheduler, timeout=_CONNECT_S)  # type: ignore[no-untyped-call]
-    cluster = LocalCluster(  # type: ignore[no-untyped-call]
-        n_workers=count, threads_per_worker=1, processes=True, dashboard_address=None,
-        host="127.0.0.1", silence_logs="ERROR",
-    )  # fmt: skip
-    return Client(stack.enter_context(cluster))  # type: ignore[no-untyped-call]
+        client = Client(scheduler, timeout=_CONNECT_S)  # type: ignore[no-untyped-call]
+        stack.enter_context(client)
+        return client
+    # What units leave in their folders when they are killed goes with this one.
+    folder = stack.enter_context(temporary_folder(prefix="mdj-"))
+    cluster = stack.enter_context(LocalCluster(  # type: ignore[no-untyped-call]
+        n_workers=count, threads_per_worker=1, processes=True, host="127.0.0.1",
+        dashboard_address="127.0.0.1:0", silence_logs=_SILENT, local_directory=str(folder),
+        env={"TMPDIR": str(folder)},
+    ))  # fmt: skip
+    stack.callback(_kill, cluster)
+    client = stack.enter_context(Client(cluster))  # type: ignore[no-untyped-call]
+    client.register_plugin(_DeafToCtrlC())
+    return client
+
+
+def _kill(cluster: LocalCluster) -> None:
+    """End the processes of a cluster at once: to close it waits for what they are at."""
+    for nanny in cluster.workers.values():
+        nanny.auto_restart = False
+        if nanny.pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(nanny.pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def _silenced() -> Iterator[None]:
+    """Have nothing said on the terminal by what is told as a unit's result anyway."""
+    logger = logging.getLogger("distributed")
+    before = logger.level
+    logger.setLevel(_SILENT)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 @contextlib.contextmanager
@@ -187,9 +271,9 @@ def workers(run: Run, *, count: int, scheduler: str | None) -> Iterator[Workers]
         BadInput: nobody answers at that address.
         Unavailable: no own cluster can be had.
     """
-    with dask.config.set(_SETTINGS), contextlib.ExitStack() as stack:
+    with dask.config.set(_SETTINGS), _silenced(), contextlib.ExitStack() as stack:
         try:
-            client = stack.enter_context(_client(count, scheduler, stack))
+            client = _client(count, scheduler, stack)
         except (OSError, TimeoutError, ValueError, RuntimeError) as error:
             if scheduler is None:
                 raise Unavailable(f"no workers can be started: {error}") from error
