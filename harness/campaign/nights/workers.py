@@ -226,6 +226,7 @@ def _client(count: int, scheduler: str | None, stack: contextlib.ExitStack) -> C
         return client
     # What units leave in their folders when they are killed goes with this one.
     folder = stack.enter_context(temporary_folder(prefix="mdj-"))
+    stack.enter_context(dask.config.set({"temporary-directory": str(folder)}))
     cluster = stack.enter_context(LocalCluster(  # type: ignore[no-untyped-call]
         n_workers=count, threads_per_worker=1, processes=True, host="127.0.0.1",
         dashboard_address="127.0.0.1:0", silence_logs=_SILENT, local_directory=str(folder),
