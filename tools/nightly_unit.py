@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.campaign.crash import CrashOptions, CutChoice
+from harness.campaign.exploring.alone import alone_in
 from harness.campaign.exploring.choosing import ExploreOptions
 from harness.campaign.exploring.exploration import STORE, explore
 from harness.campaign.exploring.oracles import Oracles, Sampled
@@ -52,6 +55,8 @@ from tools.explore_summary import Summary, summarise
 from tools.fuzz import fuzzed_shape
 
 _SECOND = 0.25  # share of fuzzed states of which what recovery left is recovered once more
+_FOLDER = "mdjournal-unit-"
+_FRESH_S = 60.0
 _HUNG = 70  # exit status of a worker that ends itself: its unit has hung
 _MOST_BUNDLE_BYTES = 10 << 20
 
@@ -86,12 +91,22 @@ def run_unit(spec: Mapping[str, Any], kernel_image: bytes, initramfs: bytes) -> 
     watch.start()
     began, clock = time.time(), time.monotonic()
     try:
-        with temporary_folder(prefix="mdjournal-unit-") as folder:
+        _clear_what_the_dead_left()
+        with temporary_folder(prefix=_FOLDER) as folder, alone_in(folder):
             unit = _Unit(spec, _image(spec, kernel_image, initramfs), folder)
             found = _DO[spec["do"]](unit)
     finally:
         watch.cancel()
     return {**found, "began": began, "seconds": time.monotonic() - clock}
+
+
+def _clear_what_the_dead_left() -> None:
+    """Remove the folders of units whose worker was killed: nobody holds them any more."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*"):
+        with contextlib.suppress(BadInput, OSError):
+            if time.time() - folder.stat().st_mtime > _FRESH_S:  # else it may not be held yet
+                with alone_in(folder):
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _image(spec: Mapping[str, Any], kernel_image: bytes, initramfs: bytes) -> GuestImage:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import math
 import os
 import queue
 import signal
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -27,6 +29,7 @@ from harness.processes import temporary_folder
 _DEATHS = 2  # of workers over a unit, before it is set aside
 _UNWELL = 3  # units that failed on a worker one after another: others are preferred to it
 _CONNECT_S = "20s"
+_ASK_EVERY_S = 0.5  # the scheduler which workers there are
 _SILENT = logging.CRITICAL + 1
 _SETTINGS = {
     # How many workers may die over a task before it is given up, less one.
@@ -74,6 +77,8 @@ class Workers:
         self._news: queue.SimpleQueue[tuple[int, Future[Any]]] = queue.SimpleQueue()
         self._open: dict[int, _Open] = {}
         self._tried: dict[int, set[str]] = {}  # workers on which a unit has failed
+        self._has: dict[str, tuple[str, ...]] = {}  # workers and their units, when last asked
+        self._asked = -math.inf
         self._failed: Counter[str] = Counter()  # units on a worker since one was well there
 
     @property
@@ -135,15 +140,17 @@ class Workers:
 
     def _loads(self) -> dict[str, int]:
         """Return how many units each worker has, of those that are of use."""
-        try:
-            has = self._client.processing()  # type: ignore[no-untyped-call]
-        except (OSError, TimeoutError) as error:
-            raise Unavailable(_GONE) from error
-        at = {key: worker for worker, keys in has.items() for key in keys}
-        well = [worker for worker in has if self._failed[worker] < _UNWELL]
-        loads = dict.fromkeys(well or has, 0)
+        if (now := time.monotonic()) - self._asked > _ASK_EVERY_S:
+            try:
+                self._has = self._client.processing()  # type: ignore[no-untyped-call]
+            except (OSError, TimeoutError) as error:
+                raise Unavailable(_GONE) from error
+            self._asked = now
+        at = {key: worker for worker, keys in self._has.items() for key in keys}
+        well = [worker for worker in self._has if self._failed[worker] < _UNWELL]
+        loads = dict.fromkeys(well or self._has, 0)
         for each in self._open.values():
-            worker = at.get(each.future.key, each.worker)
+            worker = at.get(str(each.future.key), each.worker)
             if worker in loads:
                 loads[worker] += 1
         return loads
@@ -226,6 +233,7 @@ def _client(count: int, scheduler: str | None, stack: contextlib.ExitStack) -> C
         return client
     # What units leave in their folders when they are killed goes with this one.
     folder = stack.enter_context(temporary_folder(prefix="mdj-"))
+    stack.enter_context(dask.config.set({"temporary-directory": str(folder)}))
     cluster = stack.enter_context(LocalCluster(  # type: ignore[no-untyped-call]
         n_workers=count, threads_per_worker=1, processes=True, host="127.0.0.1",
         dashboard_address="127.0.0.1:0", silence_logs=_SILENT, local_directory=str(folder),
