@@ -169,7 +169,7 @@ class _OneNight:
         chooser = Chooser(works, past, units_done(self.history, self.run))
         return Night(
             history=self.history, run=self.run, chooser=chooser, kernels=ready,
-            spec_of=spec_maker(kernels), folder=self.folder, say=self.say,
+            spec_of=spec_maker(kernels, self.run.number), folder=self.folder, say=self.say,
             deadline=self.began + self.budget_s - _WRITING_S,
         )  # fmt: skip
 

@@ -26,6 +26,7 @@ from tools.run_facts import guest_facts, kernel_facts
 from tools.scenarios import FOLDER, find_scenario
 
 Spec = Mapping[str, Any]
+_UNITS_OF_NIGHT = 100_000  # of a case on a kernel, at most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,13 +136,20 @@ def _scenarios(plan: Plan) -> list[Scenario]:
     return [*chosen, *(each for each in named if each not in chosen)]
 
 
-def spec_maker(kernels: Mapping[str, Prepared]) -> Callable[[Work, int], Spec]:
-    """Return what says what a worker is told of a unit."""
+def seed_of(number: int, night: int) -> int:
+    """Return the seed of a unit: the first is the same every night, and can be compared; those
+    behind it are another night's, and so other states.
+    """
+    return 1 if number == 0 else night * _UNITS_OF_NIGHT + number
+
+
+def spec_maker(kernels: Mapping[str, Prepared], night: int) -> Callable[[Work, int], Spec]:
+    """Return what says what a worker is told of a unit of a night, by the run's number."""
     stories = {each.name: each for each in read_scenarios(FOLDER)}
 
     def spec_of(work: Work, number: int) -> Spec:
         kernel = kernels[work.kernel]
-        seed = number + 1
+        seed = seed_of(number, night)
         common = {
             "part": part_of(number),
             "seed": seed,

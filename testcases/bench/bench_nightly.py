@@ -127,7 +127,7 @@ def test_real_guests(
         }  # fmt: skip
         night = Night(
             history=history, run=history.begin_run("night"), kernels=ready,
-            chooser=Chooser(works_of(plan, kernels), Past()), spec_of=spec_maker(kernels),
+            chooser=Chooser(works_of(plan, kernels), Past()), spec_of=spec_maker(kernels, 1),
             folder=tmp_path, deadline=time.monotonic() + 600, say=lambda _: None,
         )  # fmt: skip
         began = time.monotonic()

@@ -52,9 +52,9 @@ def test_two_short_nights(kernel: str, tmp_path: Path) -> None:
         assert (folder / PAGE).read_text().startswith("<!DOCTYPE html>")
         assert json.loads((folder / "night.json").read_text())
     explored, *stories = units_of(tmp_path, "night2")
-    assert explored == (Kind.EXPLORE, "raid5", "seed 1")
+    assert explored == (Kind.EXPLORE, "raid5", "unit 1")
     assert [kind for kind, _, _ in stories] == [Kind.SCENARIO, Kind.SCENARIO]
-    assert units_of(tmp_path, "night1") == [explored, (Kind.FUZZ, "raid5", "seed 1"), *stories]
+    assert units_of(tmp_path, "night1") == [explored, (Kind.FUZZ, "raid5", "unit 1"), *stories]
     assert [each.name for each in (tmp_path / "t").iterdir()] == []
     # A night that is over is not written over.
     assert "has a night that is over" in nightly(plan, first, tmp_path, status=2)

@@ -29,7 +29,7 @@ NEW = FindingSeen("redundancy", "P of stripe N is not its parity")
 
 def unit(
     case: Case = STORY, outcome: Outcome = Outcome.AGREES, *, kernel: KernelSeen = KERNEL,
-    part: str = "seed 1", seconds: float = 10.0, states: int = 0, began: float = EVENING,
+    part: str = "unit 1", seconds: float = 10.0, states: int = 0, began: float = EVENING,
     findings: tuple[FindingSeen, ...] = (),
 ) -> UnitResult:  # fmt: skip
     return UnitResult(

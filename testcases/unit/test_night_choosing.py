@@ -79,7 +79,7 @@ def test_what_is_done_counts_for_the_round() -> None:
 
 
 def test_a_part_is_named_for_its_seed() -> None:
-    assert part_of(0) == "seed 1"
+    assert part_of(0) == "unit 1"
     assert all(number_of(part_of(number)) == number for number in range(50))
 
 

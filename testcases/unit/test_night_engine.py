@@ -139,7 +139,7 @@ def nights(history: History, clock: Clock, tmp_path: Path) -> Nights:
 def test_units_are_handed_out_and_written_down(nights: Nights, clock: Clock) -> None:
     pool = FakePool(clock, green)
     account = nights.night().go(pool)
-    assert pool.did == ["seed 1", "seed 2", "seed 3"]
+    assert pool.did == ["unit 1", "unit 2", "unit 3"]
     assert nights.results() == [(part, Outcome.AGREES) for part in pool.did]
     assert (account.states, account.red, account.units[WORK.place]) == (30, 0, 3)
     assert account.seconds["explore"] == 30.0
@@ -156,9 +156,9 @@ def test_a_finding_is_packed_once_and_minimised_next(nights: Nights, clock: Cloc
     pool = FakePool(clock, red)
     account = nights.night().go(pool)
     # Two were under way when the first came back.
-    assert pool.did == ["seed 1", "seed 2", "minimise", "seed 3"]
+    assert pool.did == ["unit 1", "unit 2", "minimise", "unit 3"]
     assert [spec["bundle"] for spec in pool.handed if spec["do"] == "minimise"] == [
-        b"large of seed 1"
+        b"large of unit 1"
     ]
     assert pool.handed[-1]["packed"] == [SIGNATURE]
     (path,) = account.bundles.values()
@@ -177,7 +177,7 @@ def test_what_cannot_be_made_smaller_stays_as_it_was(nights: Nights, clock: Cloc
         (f"minimising {SIGNATURE}", "HarnessError: the guest was lost")
     ]
     (path,) = account.bundles.values()
-    assert (nights.folder / path).read_bytes() == b"large of seed 1"
+    assert (nights.folder / path).read_bytes() == b"large of unit 1"
     assert nights.finding().status is Status.OPEN
 
 
@@ -191,12 +191,12 @@ def test_a_known_issue_is_not_packed(nights: Nights, clock: Clock) -> None:
 
 def test_what_takes_its_workers_along_is_set_aside_and_told(nights: Nights, clock: Clock) -> None:
     dead = Done(0, None, "took 2 workers with it", set_aside=True)
-    pool = FakePool(clock, lambda spec: dead if spec["part"] == "seed 2" else green(spec))
+    pool = FakePool(clock, lambda spec: dead if spec["part"] == "unit 2" else green(spec))
     account = nights.night().go(pool)
     assert [(each.what, each.why) for each in account.set_aside] == [
-        ("explore five on 6.1, seed 2", "took 2 workers with it")
+        ("explore five on 6.1, unit 2", "took 2 workers with it")
     ]
-    assert ("seed 2", Outcome.HARNESS_FAILED) in nights.results()
+    assert ("unit 2", Outcome.HARNESS_FAILED) in nights.results()
 
 
 def test_a_unit_that_failed_is_without_a_verdict(nights: Nights, clock: Clock) -> None:
@@ -212,16 +212,16 @@ def test_a_unit_that_failed_is_without_a_verdict(nights: Nights, clock: Clock) -
 def test_nothing_is_begun_behind_the_deadline(nights: Nights, clock: Clock) -> None:
     pool = FakePool(clock, lambda spec: green(spec, seconds=12.0))
     nights.night(budget_s=26.0).go(pool)
-    assert pool.did == ["seed 1", "seed 2"]  # 14 s are left behind the first, 15 s are needed
+    assert pool.did == ["unit 1", "unit 2"]  # 14 s are left behind the first, 15 s are needed
     assert clock.now <= 1026.0
 
 
 def test_what_is_under_way_at_the_end_is_given_up(nights: Nights, clock: Clock) -> None:
     began = clock.now
-    pool = FakePool(clock, lambda spec: green(spec) if spec["part"] == "seed 1" else None)
+    pool = FakePool(clock, lambda spec: green(spec) if spec["part"] == "unit 1" else None)
     account = nights.night(budget_s=100.0).go(pool)
     assert pool.cancelled == [1, 2]
-    assert nights.results() == [("seed 1", Outcome.AGREES)]
+    assert nights.results() == [("unit 1", Outcome.AGREES)]
     assert account.set_aside == []
     assert 100.0 <= clock.now - began <= 125.0
 
@@ -240,13 +240,13 @@ def test_a_budget_that_is_spent_already_begins_nothing(nights: Nights, clock: Cl
 
 
 def test_an_interrupted_night_goes_on_with_what_is_not_done(nights: Nights, clock: Clock) -> None:
-    pool = FakePool(clock, lambda spec: red(spec) if spec["part"] == "seed 2" else None)
+    pool = FakePool(clock, lambda spec: red(spec) if spec["part"] == "unit 2" else None)
     nights.night(budget_s=100.0).go(pool)
-    assert nights.results() == [("seed 2", Outcome.DIFFERS)]
+    assert nights.results() == [("unit 2", Outcome.DIFFERS)]
     again = FakePool(clock, red)
     account = nights.night().go(again)
-    # What it had packed, but not minimised, comes first; seed 2 does not come again.
-    assert again.did == ["minimise", "seed 1", "seed 3"]
+    # What it had packed, but not minimised, comes first; unit 2 does not come again.
+    assert again.did == ["minimise", "unit 1", "unit 3"]
     assert list(account.bundles) == [SIGNATURE]
     assert nights.finding().status is Status.PACKED
 

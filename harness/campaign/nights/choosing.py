@@ -57,13 +57,13 @@ class Past:
 
 
 def part_of(number: int) -> str:
-    """Return what a unit is called by its number from 0 on: its seed."""
-    return f"seed {number + 1}"
+    """Return what a unit of a case on a kernel is called, by its number from 0 on."""
+    return f"unit {number + 1}"
 
 
 def number_of(part: str) -> int:
     """Return the number of a unit that is called so."""
-    return int(part.removeprefix("seed ")) - 1
+    return int(part.removeprefix("unit ")) - 1
 
 
 class Chooser:
