@@ -174,6 +174,7 @@ class Workers:
             self._failed[error.worker] += 1
             if len(self._tried[ticket]) < _DEATHS - 1:
                 self._tried[ticket].add(error.worker)  # elsewhere it may be well
+                self._asked = -math.inf  # who was there may be gone
                 self.submit(ticket, unit.spec, unit.inputs)
                 return None
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
