@@ -18,7 +18,7 @@ from harness.campaign.reproducing.judging import Judgement, Standing, first_line
 from harness.errors import BadInput, HarnessError
 from harness.recovery.kernel_versions import parse_version
 from kvm_images.kernels import CATALOGUE, OWN_BUILD, Kernel
-from tools.bundle_kernel import bench_of, bundle_kernel_options, modules_below
+from tools.bundle_kernel import bench_of, bundle_kernel_options
 from tools.progress import Say, progress
 from tools.repro_options import bundle_argument
 from tools.run_options import json_option
@@ -117,9 +117,9 @@ def run_command(
         return EXIT_SKIP
     with progress("bisect") as say:
         try:
-            if module_dir is not None:
-                replaced = (*modules_below(module_dir), *replaced)
-            kernel, bench = bench_of(bundle, kernel_name, modules, replaced, accel, say=say)
+            kernel, bench = bench_of(
+                bundle, kernel_name, modules, replaced, accel, module_dir=module_dir, say=say
+            )  # fmt: skip
             judged = judge_kernel(bundle, bench, confidence=confidence, most_runs=most_runs)
         except HarnessError as error:  # what stands here cannot be used
             click.echo(f"{_SKIP:<15} {first_line(error)}")

@@ -58,13 +58,18 @@ def modules_below(folder: Path) -> tuple[Path, ...]:
 
 def bench_of(
     bundle: Bundle, kernel_name: str | None, modules: Path | None, replaced: tuple[Path, ...],
-    accel: str, *, say: Say,
+    accel: str, *, say: Say, module_dir: Path | None = None,
 ) -> tuple[Kernel, Bench]:  # fmt: skip
     """Return the kernel that a bundle is to run on, and what runs it.
 
+    The modules of *module_dir* stand in for the kernel's own, and those that are *replaced* one by
+    one for these.
+
     Raises:
-        BadInput: the bundle's own kernel cannot be had by its name.
+        BadInput: the bundle's own kernel cannot be had by its name; no module is in *module_dir*.
     """
+    if module_dir is not None:
+        replaced = (*modules_below(module_dir), *replaced)
     own = bundle.kernel
     if kernel_name is None:
         kernel_name = own.name

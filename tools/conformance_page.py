@@ -7,8 +7,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from harness.campaign.conformance import (
     Promise,
     PromiseVerdict,
@@ -19,6 +17,7 @@ from harness.campaign.conformance import (
 from harness.campaign.scenarios.results import Result
 from harness.verdict.known import KnownIssue
 from harness.verdict.verdict import Outcome
+from tools.text_template import render_text
 
 TEMPLATE = Path(__file__).with_name("conformance_page.md.j2")
 _RED = (Outcome.DIFFERS, Outcome.KNOWN, Outcome.HARNESS_FAILED)
@@ -53,11 +52,8 @@ def page_of(
         )
     ]
     reasons = {issue.name: issue.reason for issue in issues}
-    environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-        keep_trailing_newline=True, autoescape=False,
-    )  # fmt: skip
-    return environment.from_string(TEMPLATE.read_text()).render(
+    return render_text(
+        TEMPLATE,
         kernels=[(k, versions.get(k, k)) for k in kernels],
         counts=_counts(promises, kernels, results),
         groups=groups,

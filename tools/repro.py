@@ -20,7 +20,7 @@ from harness.storage.bundle_file import SUFFIX
 from harness.storage.directories import results_root
 from harness.verdict.verdict import Outcome
 from kvm_images.kernels import Kernel
-from tools.bundle_kernel import bench_of, bundle_kernel_options, modules_below
+from tools.bundle_kernel import bench_of, bundle_kernel_options
 from tools.progress import progress
 from tools.report_files import ReportFiles
 from tools.report_options import report_options
@@ -118,10 +118,10 @@ def run_command(
     if save is not None:
         target_of(save, force=force)
     require_writable(results_root())
-    if module_dir is not None:
-        replaced = (*modules_below(module_dir), *replaced)
     with progress("repro") as say:
-        kernel, bench = bench_of(bundle, kernel_name, modules, replaced, accel, say=say)
+        kernel, bench = bench_of(
+            bundle, kernel_name, modules, replaced, accel, module_dir=module_dir, say=say
+        )  # fmt: skip
         judged = judge_kernel(bundle, bench, confidence=CONFIDENCE, most_runs=most_runs)
     folder = keep_evidence(results_root() / f"repro-{path.stem}", bundle, judged)
     if reports:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import jinja2
 
 from harness.campaign.exploring.smallest import describe_step
 from harness.campaign.reproducing.bundle import Bundle
@@ -19,6 +18,7 @@ from harness.errors import BadInput
 from harness.recovery.era import NEWEST_ERA, Era
 from harness.recovery.kernel_versions import era_to_run
 from tools.repro_options import bundle_argument
+from tools.text_template import render_text
 
 STATE = Path(__file__).with_name("repro_state.sh.j2")
 STEPS = Path(__file__).with_name("repro_steps.sh.j2")
@@ -60,11 +60,8 @@ def script_of(bundle: Bundle, *, by_steps: bool = False) -> str:
 def _render(template: Path, bundle: Bundle, made: dict[str, Any], **more: Any) -> str:
     shape = bundle.shape if bundle.scenario is None else bundle.scenario.needs
     block = shape.logical_block_bytes
-    environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-        keep_trailing_newline=True, autoescape=False,
-    )  # fmt: skip
-    return environment.from_string(template.read_text()).render(
+    return render_text(
+        template,
         **made, **more, title=str(bundle.reason or "a reporter's array"), level=int(shape.level),
         kernel=f"{bundle.kernel.version} ({bundle.kernel.release})", mdadm=bundle.guest.mdadm,
         seen=what_to_look_for(bundle), array=str(shape),

@@ -19,7 +19,7 @@ from harness.campaign.reproducing.minimising import (
     tries_for,
 )
 from harness.campaign.reproducing.scrub import scrub
-from tools.bundle_kernel import bench_of, bundle_kernel_options, modules_below
+from tools.bundle_kernel import bench_of, bundle_kernel_options
 from tools.progress import progress
 from tools.repro_options import (
     bundle_argument,
@@ -68,10 +68,10 @@ def minimise_command(
     """
     bundle = load_bundle(path)
     target = target_of(out or derived(path, "smallest"), force=force)
-    if module_dir is not None:
-        replaced = (*modules_below(module_dir), *replaced)
     with progress("repro") as say:
-        _, bench = bench_of(bundle, kernel_name, modules, replaced, accel, say=say)
+        _, bench = bench_of(
+            bundle, kernel_name, modules, replaced, accel, module_dir=module_dir, say=say
+        )  # fmt: skip
         if tries is None:
             say("seeing how often it is red")
             bundle = measured(bundle, bench, runs=_RUNS_BEFORE)
@@ -118,10 +118,10 @@ def scrub_command(
     """
     bundle = load_bundle(path)
     target = target_of(out or derived(path, "scrubbed"), force=force)
-    if module_dir is not None:
-        replaced = (*modules_below(module_dir), *replaced)
     with progress("repro") as say:
-        _, bench = bench_of(bundle, kernel_name, modules, replaced, accel, say=say)
+        _, bench = bench_of(
+            bundle, kernel_name, modules, replaced, accel, module_dir=module_dir, say=say
+        )  # fmt: skip
         say("running it without its data")
         scrubbed = scrub(
             bundle, bench, key=secrets.token_bytes(32), tries=tries or tries_for(bundle.runs)

@@ -17,7 +17,8 @@ from harness.errors import BadInput
 from harness.hosts.host import CommandResult
 from harness.processes import temporary_folder
 from harness.storage.images import naming_full_disk
-from harness.verdict.verdict import Finding, Judgement, Outcome, Verdict
+from harness.verdict.verdict import Outcome, Verdict
+from harness.verdict.verdict_json import decode_judgements, encode_judgements
 
 KEPT_RUNS = 20  # older folders go; a folder of `crash` takes some 5 MB
 SCHEMA = 1
@@ -94,37 +95,13 @@ def verdict_document(verdict: Verdict) -> dict[str, Any]:
     return {
         "verdict": verdict.outcome.value,
         "reason": verdict.reason,
-        "oracles": [
-            {
-                "oracle": judgement.oracle,
-                "compared": list(judgement.compared),
-                "findings": [
-                    {
-                        "oracle": finding.oracle,
-                        "what": finding.what,
-                        "details": list(finding.details),
-                        "facts": dict(finding.facts),
-                    }
-                    for finding in judgement.findings
-                ],
-            }
-            for judgement in verdict.judgements
-        ],
+        "oracles": encode_judgements(verdict.judgements),
     }
 
 
 def verdict_in(document: Mapping[str, Any]) -> Verdict:
     """Return the verdict that `verdict_document` made JSON values of."""
-    judgements = tuple(
-        Judgement(
-            each["oracle"], tuple(each["compared"]),
-            tuple(
-                Finding(f["oracle"], f["what"], tuple(f["details"]), f["facts"])
-                for f in each["findings"]
-            ),
-        )
-        for each in document["oracles"]
-    )  # fmt: skip
+    judgements = decode_judgements(document["oracles"])
     return Verdict(Outcome(document["verdict"]), judgements, document["reason"])
 
 

@@ -117,8 +117,7 @@ def test_what_builds_is_judged(bundle: str, given: Given) -> None:
     assert Path("built").exists()
 
 
-def test_a_folder_without_a_module_is_skipped(bundle: str, given: Given) -> None:
-    given(own=BAD)
+def test_a_folder_without_a_module_is_skipped(bundle: str) -> None:
     Path("empty").mkdir()
     assert cli.run(["bisect", "run", bundle, "--module-dir", "empty"]) == 125
 

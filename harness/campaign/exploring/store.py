@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import BadInput
-from harness.verdict.verdict import Finding, Judgement, Outcome, Verdict
+from harness.verdict.verdict import Outcome, Verdict
+from harness.verdict.verdict_json import decode_judgements, encode_judgements
 
 SCHEMA = 3
 _TABLES = """
@@ -260,33 +261,13 @@ def encode_verdict(verdict: Verdict) -> str:
         {
             "outcome": verdict.outcome.value,
             "reason": verdict.reason,
-            "judgements": [
-                {
-                    "oracle": judgement.oracle,
-                    "compared": judgement.compared,
-                    "findings": [
-                        {"oracle": f.oracle, "what": f.what, "details": f.details,
-                         "facts": dict(f.facts)}
-                        for f in judgement.findings
-                    ],
-                }
-                for judgement in verdict.judgements
-            ],
+            "judgements": encode_judgements(verdict.judgements),
         }
-    )  # fmt: skip
+    )
 
 
 def decode_verdict(text: str) -> Verdict:
     """Return the verdict that a JSON text is of."""
     document = json.loads(text)
-    judgements = tuple(
-        Judgement(
-            each["oracle"], tuple(each["compared"]),
-            tuple(
-                Finding(f["oracle"], f["what"], tuple(f["details"]), f["facts"])
-                for f in each["findings"]
-            ),
-        )
-        for each in document["judgements"]
-    )  # fmt: skip
+    judgements = decode_judgements(document["judgements"])
     return Verdict(Outcome(document["outcome"]), judgements, document["reason"])

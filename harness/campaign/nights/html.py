@@ -7,12 +7,10 @@ no larger. All of it is there without JavaScript, which adds a search to the gri
 from __future__ import annotations
 
 import time
-from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import jinja2
 from markupsafe import Markup
 
 from harness.campaign.history.records import Case
@@ -29,7 +27,7 @@ from harness.campaign.nights.telling import (
     work_of,
 )
 from harness.campaign.nights.view import FollowedFinding, NightCell, NightView
-from harness.campaign.reports.html import page_style
+from harness.campaign.reports.html import page_file, page_style, page_template
 from harness.campaign.reports.model import clean
 from harness.verdict.verdict import Outcome
 
@@ -48,7 +46,7 @@ def night_page(view: NightView) -> str:
     shown = view.findings_in_order[:_MOST_FINDINGS]
     anchors = {each.finding.signature: f"f{n}" for n, each in enumerate(shown, 1)}
     rows = _grid(view, anchors)
-    page = _template().render(
+    page = page_template(_FOLDER, "night.html.j2").render(
         view=view, run=view.run.run, summary=summary_of(view),
         began=_moment(view.run.run.began), compared=_compared(view),
         sections=[_section(section, view, anchors) for section in whats_new(view)],
@@ -61,7 +59,8 @@ def night_page(view: NightView) -> str:
         more_findings=len(view.findings) - len(shown),
         states=[(each, _bars([*each.earlier, each.now])) for each in states_of(view)],
         budget=budget_text(view), work=_work(view), duration=duration_text,
-        short=SHORT, style=page_style(), night_style=_read("night.css"), program=_read("night.js"),
+        short=SHORT, style=page_style(), night_style=page_file(_FOLDER, "night.css"),
+        program=page_file(_FOLDER, "night.js"),
     )  # fmt: skip
     return clean(page)
 
@@ -193,17 +192,3 @@ def _bars(states: list[int]) -> Markup:
         f'<svg class="bars" width="{width}" height="{_BAR_HEIGHT}" aria-hidden="true">'
         f'<path d="{"".join(bars)}"/></svg>'
     )
-
-
-@cache
-def _read(name: str) -> Markup:
-    return Markup((_FOLDER / name).read_text())
-
-
-@cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_FOLDER), undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=True,
-    )  # fmt: skip
-    return environment.get_template("night.html.j2")

@@ -48,7 +48,7 @@ def html_text(report: RunReport) -> str:
     kinds = kinds_of(report.cases)
     if not kinds and len(report.cases) == 1:  # of a single run what is green is of interest too
         kinds = [Kind(Outcome.AGREES, report.cases[0].name, report.cases)]
-    page = _template().render(
+    page = page_template(_FOLDER, _TEMPLATE).render(
         report=report,
         outcome=report.outcome,
         says=_OUTCOME_WORDS[report.outcome],
@@ -59,7 +59,7 @@ def html_text(report: RunReport) -> str:
         more_kinds=len(kinds) - _MOST_KINDS,
         rows=_script_json(document_of(report)),
         has_maps=any(shown is not None and shown.maps for shown in _exhibits(report)),
-        style=page_style(), ring_style=Markup(RING_STYLE), program=_read("page.js"),
+        style=page_style(), ring_style=Markup(RING_STYLE), program=page_file(_FOLDER, "page.js"),
         ring_definitions=Markup(RING_DEFINITIONS),
     )  # fmt: skip
     return clean(page)
@@ -117,18 +117,20 @@ def _script_json(document: dict[str, Any]) -> Markup:
 
 def page_style() -> Markup:
     """Return the style of this project's pages."""
-    return _read("page.css")
+    return page_file(_FOLDER, "page.css")
 
 
 @cache
-def _read(name: str) -> Markup:
-    return Markup((_FOLDER / name).read_text())
+def page_file(folder: Path, name: str) -> Markup:
+    """Return a file of our own that goes into a page as it is."""
+    return Markup((folder / name).read_text())
 
 
 @cache
-def _template() -> jinja2.Template:
+def page_template(folder: Path, name: str) -> jinja2.Template:
+    """Return the template of a page: what is put into it is escaped."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_FOLDER), undefined=jinja2.StrictUndefined,
+        loader=jinja2.FileSystemLoader(folder), undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=True,
     )  # fmt: skip
-    return environment.get_template(_TEMPLATE)
+    return environment.get_template(name)
