@@ -155,7 +155,10 @@ def test_a_worker_on_which_nothing_works_is_left_alone(tmp_path: Path) -> None:
 
 def test_inputs_are_sent_to_each_worker_once(bench: Bench) -> None:
     client = bench.pool._client
-    for _ in range(8):
+    for _ in range(2):  # one for each, and none that waits: an idle worker would steal it
+        bench.submit("sleep", seconds=1.0)
+    bench.rest()
+    for _ in range(6):
         bench.submit("sleep", seconds=0.05)
     bench.rest()
     fetched = client.run(lambda dask_worker: [
