@@ -62,6 +62,15 @@ def suite_of(mdadm: str) -> str:
         raise BadInput(f"--mdadm {mdadm}: no root is known with it; known are {known}") from None
 
 
+def mdadm_of(version: str) -> str:
+    """Return what to ask for to have an mdadm of a version, of its package or as it was asked for.
+
+    Without a version it is the usual one. What nothing is known of is returned as it is.
+    """
+    known = (name for name in SUITE_OF_MDADM if version.startswith(name))
+    return next(known, version) if version else DEFAULT_MDADM
+
+
 def is_cached(suite: str) -> bool:
     """Whether the root of a suite is there: then nothing is needed to have it."""
     return _look_up(Shelf(cache_root() / "roots"), suite, say=_silent) is not None

@@ -86,9 +86,7 @@ def bench_of(
     kernel = find_kernel(kernel_name, modules, replaced, say=say)
     if bundle.scenario is not None and bundle.scenario.injects and base_of(kernel.name) is None:
         raise BadInput(f"the bundle's story needs a debug kernel, which {kernel.name} is not")
-    if bundle.guest.kind == GuestKind.FULL.value:
-        mdadm = bundle.guest.mdadm or debian_root.DEFAULT_MDADM
-        image = full_guest_image(kernel, accel, mdadm, say=say)
-    else:
-        image = guest_image(kernel, accel, say=say)
+    is_full = bundle.guest.kind == GuestKind.FULL.value
+    mdadm = debian_root.mdadm_of(bundle.guest.mdadm)
+    image = (full_guest_image if is_full else guest_image)(kernel, accel, mdadm, say=say)
     return kernel, Bench(image=image, era=era_of(kernel), say=say, seldom=seldom(say))

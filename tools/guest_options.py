@@ -13,16 +13,18 @@ import click
 from harness.campaign.lab import GuestImage
 from harness.errors import BadInput
 from harness.recovery.era import Era
-from harness.recovery.kernel_versions import era_to_run
+from harness.recovery.kernel_versions import era_to_run, parse_version
 from harness.storage.directories import cache_root
 from harness.vm.accelerator import choose_accelerator
 from harness.vm.machine import MEMORY_MIB, MachineConfig
 from kvm_images import debian_root, full_guest, kernels, store, tiny_guest
-from kvm_images.kernels import Kernel
+from kvm_images.kernels import Kernel, base_of
 from kvm_images.tiny_guest import TinyGuest
 from kvm_images.userland import userland
 from tools.launch.debian import require_packages
 from tools.progress import Say
+
+_FIRST_TO_INJECT = (6, 12)  # the oldest of ours whose debug kernel can choose who gets no memory
 
 Option = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -78,6 +80,11 @@ def find_kernel(name: str, modules: Path | None, replaced: tuple[Path, ...], *, 
     return store.with_modules(kernel, replaced) if replaced else kernel
 
 
+def injects(name: str, kernel: Kernel) -> bool:
+    """Return whether a kernel, asked for by this name, can fail its own allocations."""
+    return base_of(name) is not None and parse_version(kernel.version)[:2] >= _FIRST_TO_INJECT
+
+
 def era_of(kernel: Kernel) -> Era:
     """Return the era of a kernel, by Debian's version or the release of an own build."""
     return era_to_run(_version_of(kernel))
@@ -87,9 +94,15 @@ def _version_of(kernel: Kernel) -> str:
     return kernel.release if kernel.version == kernels.OWN_BUILD else kernel.version
 
 
-def guest_image(kernel: Kernel, accelerator: str, *, say: Say) -> GuestImage:
-    """Return the tiny guest for a kernel, built if need be, and how it is to be run."""
-    guest = tiny_guest.build(kernel, userland(say=say))
+def guest_image(
+    kernel: Kernel, accelerator: str, mdadm: str = debian_root.DEFAULT_MDADM, *, say: Say
+) -> GuestImage:
+    """Return the tiny guest for a kernel, with an mdadm, built if need be, and how it is run.
+
+    Raises:
+        BadInput: no guest is known with this mdadm.
+    """
+    guest = tiny_guest.build(kernel, userland(mdadm_suite=debian_root.suite_of(mdadm), say=say))
     memory_mib = kernel.memory_mib or MEMORY_MIB
     return GuestImage(
         kernel_image=kernel.image,

@@ -12,8 +12,13 @@ from typing import Any
 
 import click
 
-from harness.campaign.history.history_json import SCHEMA, comparison_json, plain
-from harness.campaign.history.records import Run
+from harness.campaign.history.history_json import (
+    SCHEMA,
+    comparison_json,
+    finding_json,
+    plain,
+)
+from harness.campaign.history.records import Run, Status
 from harness.campaign.history.store import DEFAULT_BASELINE, History, opened_history
 from harness.campaign.history.trends import trends_of
 from harness.campaign.history.whats_new import WINDOW
@@ -26,6 +31,7 @@ from tools.history_export import FORMATS, exported
 from tools.history_prune import NightLimits, prune_lines
 from tools.history_report import (
     RUN_HEAD,
+    finding_lines,
     grid_document,
     run_lines,
     run_rows,
@@ -51,7 +57,7 @@ def history_path(db: Path | None) -> Path:
 
 @click.group()
 def history() -> None:
-    """Tell what past nights said: show, trend, compare, export.
+    """Tell what past nights said: show, trend, compare, findings, export.
 
     A RUN is given by its name, its number, or as last, last-1 and so on.
     """
@@ -152,6 +158,37 @@ def _baseline(store: History, text: str | None) -> Run | None:
     if text is None:
         return known.get(DEFAULT_BASELINE)
     return known[text] if text in known else store.find_run(text)
+
+
+@history.command("findings")
+@click.option("--all", "every", is_flag=True, help="Those that are closed, and known issues, too.")
+@db_option
+@json_option
+def findings_command(*, every: bool, db: Path | None, as_json: bool) -> None:
+    """List what was found and is followed: since when, until when, on which kernels first and last.
+
+    An ID is the name of the finding's bundle as well.
+    """
+    with _reading(db) as store:
+        found = [each for each in store.findings() if every or each.is_followed]
+    if as_json:
+        _print_json({"schema": SCHEMA, "findings": [finding_json(each) for each in found]})
+    elif not found:
+        click.echo("nothing is followed; --all has known issues and what is closed")
+    else:
+        _print(finding_lines(found, width=_width()))
+
+
+@history.command("close")
+@click.argument("wanted", metavar="ID")
+@click.option("--note", metavar="TEXT", help="Why: mended by a commit, say.")
+@db_option
+def close(*, wanted: str, note: str | None, db: Path | None) -> None:
+    """Be done with a finding: nights run its bundle no more. Met again it is open again."""
+    with opened_history(history_path(db), create=False) as store:
+        found = store.find_finding(wanted)
+        store.follow_finding(found.signature, Status.CLOSED, note=note)
+    click.echo(f"{found.id}: closed: {found.signature}")
 
 
 @history.command("baseline")

@@ -106,6 +106,24 @@ def run_lines(
         yield from table_lines(head, rows, width=width)
 
 
+def finding_lines(findings: Sequence[Finding], *, width: int | None) -> Iterator[str]:
+    """Tell how far findings have been followed."""
+    head = ("id", "status", "first", "on", "last", "on", "finding")
+    rows = [
+        [
+            each.id, each.status.value, each.first_run.name, each.first_kernel.name,
+            each.last_run.name, each.last_kernel.name, each.signature,
+        ]
+        for each in findings
+    ]  # fmt: skip
+    yield from table_lines(head, rows, width=width)
+    for each in findings:
+        if each.bundle or each.note:
+            yield ""
+            yield f"{each.id}  {each.bundle or 'no bundle'}"
+            yield from (f"    {line}" for line in (each.smallest, each.note) if line)
+
+
 def _grid_lines(cells: Sequence[Cell], width: int | None) -> list[str]:
     kernels = list(dict.fromkeys(kernel.name for kernel in _kernels(cells)))
     cases = sorted({cell.case for cell in cells})

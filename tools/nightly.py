@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,10 @@ import click
 
 from harness.campaign.exploring.alone import alone_in
 from harness.campaign.history.records import Run
-from harness.campaign.history.store import History, opened_history
+from harness.campaign.history.store import History, free_name, opened_history
 from harness.campaign.history.trends import usual_paces
 from harness.campaign.nights.choosing import Chooser, Past
-from harness.campaign.nights.engine import Night, NightKernel, units_done
+from harness.campaign.nights.engine import Night, NightGuest, NightKernel, units_done
 from harness.campaign.nights.plan import Plan, read_plan, seconds_of
 from harness.campaign.nights.text import terminal_lines
 from harness.campaign.nights.view import SetAside
@@ -24,7 +24,8 @@ from harness.campaign.nights.workers import Workers, workers
 from harness.campaign.nights.writing import PAGE, write_night
 from harness.errors import EXIT_AGREES, EXIT_DIFFERS, BadInput
 from tools.history import db_option, history_path
-from tools.nightly_plan import Prepared, plan_lines, prepared, spec_maker, works_of
+from tools.nightly_kernels import Prepared, prepared
+from tools.nightly_plan import needed_guests, plan_lines, repeats, spec_maker, works_of
 from tools.nightly_unit import run_unit
 from tools.nightly_view import Ended, view_of
 from tools.progress import Say, progress
@@ -96,7 +97,7 @@ def nightly(
         return EXIT_AGREES
     began = time.monotonic()
     plan = read_plan(plan_file)
-    works_of(plan, {kernel.name: None for kernel in plan.kernels})  # its scenarios are there
+    needed_guests(plan)  # its scenarios and each mdadm are known
     budget_s = budget_s or plan.budget_s
     folder = (out or Path(f"night-{time.strftime('%Y-%m-%d', time.gmtime())}")).absolute()
     with opened_history(history_path(db)) as history:
@@ -105,10 +106,13 @@ def nightly(
                 click.echo(line)
             return EXIT_AGREES
         _require_folder(folder)
-        with alone_in(folder), progress("nightly") as say:
+        with (
+            alone_in(folder),
+            progress("nightly") as say,
+            workers(run_unit, count=count, scheduler=scheduler) as pool,
+        ):
             run = _run(history, plan, folder, budget_s)
-            night = _OneNight(history, run, plan, folder, began, budget_s, say)
-            return night.go(accel, count, scheduler)
+            return _OneNight(history, run, plan, folder, began, budget_s, say).go(accel, pool)
 
 
 def environment_lines() -> Iterator[str]:
@@ -134,19 +138,18 @@ class _OneNight:
     budget_s: float
     say: Say
 
-    def go(self, accel: str, count: int, scheduler: str | None) -> int:
+    def go(self, accel: str, pool: Workers) -> int:
         """Do it; return the exit status."""
-        kernels, lacking = prepared(self.plan, accel, say=self.say)
+        needed = needed_guests(self.plan)
+        kernels, lacking = prepared(self.plan.kernels, needed, accel, say=self.say)
         fetched_s = time.monotonic() - self.began
-        with workers(run_unit, count=count, scheduler=scheduler) as pool:
-            self.say(f"{pool.count} workers")
-            night = self._night(kernels, pool)
-            account = night.go(pool)
+        self.say(f"{pool.count} workers")
+        account = self._night(kernels, pool).go(pool)
         run = self.history.end_run(self.run)
         ended = Ended(
             run=run, account=account, folder=self.folder, budget_s=self.budget_s,
             used_s=time.monotonic() - self.began, prepared_s=fetched_s,
-            lacking=tuple(SetAside(f"kernel {name}", why) for name, why in lacking.items()),
+            lacking=tuple(SetAside(what, why) for what, why in lacking.items()),
             new_kernels=self._new(kernels),
         )  # fmt: skip
         view = view_of(self.history, ended, [each.seen for each in kernels.values()])
@@ -157,14 +160,8 @@ class _OneNight:
         return EXIT_DIFFERS if view.is_red else EXIT_AGREES
 
     def _night(self, kernels: Mapping[str, Prepared], pool: Workers) -> Night:
-        ready = {
-            name: NightKernel(
-                seen=each.seen, facts=each.facts, guest=each.guest,
-                inputs=(pool.take_input(each.kernel_image), pool.take_input(each.initramfs)),
-            )
-            for name, each in kernels.items()
-        }  # fmt: skip
-        works = works_of(self.plan, kernels)
+        ready = {name: night_kernel(each, pool) for name, each in kernels.items()}
+        works = [*repeats(self.history.findings(), kernels), *works_of(self.plan, kernels)]
         past = _past(self.history, self.run, self._new(kernels))
         chooser = Chooser(works, past, units_done(self.history, self.run))
         return Night(
@@ -178,6 +175,21 @@ class _OneNight:
         before = [run for run in self.history.runs() if run.number != self.run.number]
         known = {cell.kernel.identity for cell in self.history.cells(before)}
         return frozenset(n for n, each in kernels.items() if each.seen.identity not in known)
+
+
+def night_kernel(kernel: Prepared, pool: Workers) -> NightKernel:
+    """Return a kernel as the engine has it, its files ready for workers."""
+
+    def taken(paths: Iterable[Path]) -> tuple[str, ...]:
+        return tuple(pool.take_input(path) for path in paths)
+
+    return NightKernel(
+        seen=kernel.seen, facts=kernel.facts,
+        guests={
+            name: NightGuest(facts=guest.facts, inputs=taken((kernel.kernel_image, *guest.files)))
+            for name, guest in kernel.guests.items()
+        },
+    )  # fmt: skip
 
 
 def _past(history: History, run: Run | None, new: frozenset[str] | tuple[()]) -> Past:
@@ -194,8 +206,9 @@ def _run(history: History, plan: Plan, folder: Path, budget_s: float) -> Run:
         return open_run
     if (folder / PAGE).exists():
         raise BadInput(f"--out {folder}: has a night that is over; take another folder")
+    name = free_name(folder.name, {run.name for run in history.runs()})
     return history.begin_run(
-        folder.name, command=typed_command(), plan_hash=plan.hash, budget_s=budget_s,
+        name, command=typed_command(), plan_hash=plan.hash, budget_s=budget_s,
         out=str(folder),
     )  # fmt: skip
 

@@ -1,139 +1,131 @@
-"""A plan's kernels made ready, its work laid out, and what workers are told of each unit."""
+"""A plan's work laid out, and what workers are told of each unit of it."""
 
 from __future__ import annotations
 
-import subprocess
+import shlex
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-from harness.campaign.history.records import Case, KernelSeen, Kind
-from harness.campaign.nights.choosing import GUESS_S, Chooser, Past, Work, part_of
-from harness.campaign.nights.plan import Line, Plan, PlannedKernel, applies
+from harness.campaign.history.records import Case, Finding, Kind, Status
+from harness.campaign.nights.choosing import (
+    FULL_GUESS_S,
+    GUESS_S,
+    Chooser,
+    Past,
+    Work,
+    part_of,
+    repeats_of,
+)
+from harness.campaign.nights.plan import Line, Plan, Stories, applies
+from harness.campaign.reproducing.bundle_json import load_bundle
 from harness.campaign.scenarios.scenario import GuestKind, Scenario, read_scenarios
 from harness.campaign.scenarios.scenario_json import encode_scenario
 from harness.crash.disk_kinds import Bus, Discard
-from harness.errors import BadInput, HarnessError, Unavailable
+from harness.errors import BadInput
 from harness.md.shape import Shape, encode_shape
 from harness.recovery.layout import layout_of
-from kvm_images import store
-from kvm_images.kernels import Kernel, base_of
-from tools.guest_options import find_kernel, guest_image
-from tools.progress import Say
-from tools.run_facts import guest_facts, kernel_facts
+from kvm_images.debian_root import DEFAULT_MDADM, mdadm_of, suite_of
+from tools.nightly_kernels import GuestName, Prepared, Spec
 from tools.scenarios import FOLDER, find_scenario
 
-Spec = Mapping[str, Any]
 _UNITS_OF_NIGHT = 100_000  # of a case on a kernel, at most
+_USUAL = GuestName()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """A kernel that is on this machine, with its tiny guest."""
+def works_of(plan: Plan, kernels: Mapping[str, Prepared | None]) -> list[Work]:
+    """Return all that can be done, lines of shapes first, what takes a full guest last.
 
-    seen: KernelSeen
-    facts: Spec
-    guest: Spec
-    kernel_image: Path
-    initramfs: Path
-    injects: bool
-
-
-def prepared(plan: Plan, accel: str, *, say: Say) -> tuple[dict[str, Prepared], dict[str, str]]:
-    """Fetch or build the kernels of a plan; return them by name, and why others cannot be had.
+    Args:
+        plan: of the night.
+        kernels: by name; with ``None`` for what is not there yet all that the plan asks for.
 
     Raises:
-        Unavailable: not one can be had.
+        BadInput: the plan names a scenario or an mdadm that is not known.
     """
-    found: dict[str, Prepared] = {}
-    lacking: dict[str, str] = {}
-    for planned in plan.kernels:
-        say(f"kernel {planned.name}")
-        try:
-            found[planned.name] = _prepared(planned, accel, say)
-        except HarnessError as error:
-            lacking[planned.name] = str(error).splitlines()[0]
-            say(f"kernel {planned.name} cannot be had: {lacking[planned.name]}")
-    if not found:
-        name, why = next(iter(lacking.items()))
-        raise Unavailable(f"no kernel of the plan can be had; {name}: {why}")
-    return found, lacking
-
-
-def _prepared(planned: PlannedKernel, accel: str, say: Say) -> Prepared:
-    kernel = _kernel(planned, say)
-    image = guest_image(kernel, accel, say=say)
-    facts = kernel_facts(kernel)
-    guest = guest_facts(image, say=say)
-    return Prepared(
-        seen=KernelSeen(planned.name, kernel.release, kernel.version, kernel.identity),
-        facts={**asdict(facts), "replaced": list(facts.replaced)},
-        guest={
-            "kernel_version": image.kernel_version, "identity": image.identity,
-            "accelerator": image.accelerator, "memory_mib": image.memory_mib,
-            "mdadm": guest.mdadm,
-        },
-        kernel_image=image.kernel_image, initramfs=image.initramfs,
-        injects=base_of(planned.name) is not None,
-    )  # fmt: skip
-
-
-def _kernel(planned: PlannedKernel, say: Say) -> Kernel:
-    if planned.image:
-        if planned.build:
-            say(f"building {planned.name}: {planned.build}")
-            done = subprocess.run(
-                planned.build, shell=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                text=True, errors="replace", check=False,
-            )  # fmt: skip
-            if done.returncode:
-                last = (done.stdout.splitlines() or ["said nothing"])[-1]
-                raise BadInput(f"its build ended with {done.returncode}: {last}")
-        return find_kernel(planned.image, Path(planned.modules), (), say=say)
-    try:
-        if base_of(planned.name) is None:
-            return store.fetch(planned.name, say=say)  # what is new since last time comes by itself
-    except Unavailable as error:
-        say(f"{planned.name}: taking what is in the cache: {str(error).splitlines()[0]}")
-    return find_kernel(planned.name, None, (), say=say)
-
-
-def works_of(plan: Plan, kernels: Mapping[str, Any]) -> list[Work]:
-    """Return all that can be done, lines of shapes first."""
     works = [
         Work(
             case=Case(line.kind, line.name, str(line.shape)), kernel=name, line=line,
-            most=line.units, states=line.states,
+            most=line.units, states=line.states, guest=str(_USUAL),
         )
         for line in plan.lines
         for name in kernels
         if applies(line.kernels, name)
     ]  # fmt: skip
-    for scenario in _scenarios(plan):
-        for name, each in kernels.items():
-            fine = not scenario.injects or getattr(each, "injects", False)
-            if applies(plan.scenario_kernels, name) and fine:
-                case = Case(Kind.SCENARIO, scenario.name, str(scenario.needs))
-                works.append(
-                    Work(case=case, kernel=name, line=None, most=plan.scenario_repeats, states=0)
-                )
-    return works
+    stories = {
+        (work.case, work.kernel): work
+        for chosen in plan.stories
+        for scenario in _scenarios(chosen)
+        for guest in _guests(chosen, scenario)
+        for name, kernel in kernels.items()
+        if applies(chosen.kernels, name)
+        and (not scenario.injects or (kernel is not None and kernel.injects))
+        for work in [_told(scenario, guest, name, chosen.repeats)]
+    }
+    works += sorted(stories.values(), key=lambda work: work.guess_s)  # stable
+    return [w for w in works if (k := kernels[w.kernel]) is None or w.guest in k.guests]
 
 
-def _scenarios(plan: Plan) -> list[Scenario]:
-    """Return the stories of a plan that run in a tiny guest."""
-    if not plan.scenarios:
-        return []
-    every = [each for each in read_scenarios(FOLDER) if each.guest is GuestKind.TINY]
-    if "all" in plan.scenarios:
-        return every
-    chosen = [each for each in every if "quick" in plan.scenarios and each.quick]
-    named = [find_scenario(name) for name in plan.scenarios if name not in ("all", "quick")]
-    if full := [each.name for each in named if each.guest is not GuestKind.TINY]:
-        raise BadInput(f"{full[0]}: is about a full guest, which no night has; run it by itself")
-    return [*chosen, *(each for each in named if each not in chosen)]
+def needed_guests(plan: Plan) -> dict[str, set[GuestName]]:
+    """Return which guests a plan's work needs, by its kernels' names."""
+    known = {str(each): each for each in _every_guest(plan)}
+    needed: defaultdict[str, set[GuestName]] = defaultdict(set)
+    for work in works_of(plan, {kernel.name: None for kernel in plan.kernels}):
+        needed[work.kernel].add(known[work.guest])
+    return dict(needed)
+
+
+def repeats(findings: Iterable[Finding], kernels: Mapping[str, Prepared]) -> Iterator[Work]:
+    """Yield the bundle of each finding that is followed, on each kernel with its guest."""
+    for finding in findings:
+        if finding.status is Status.CLOSED or not Path(finding.bundle).is_file():
+            continue
+        try:
+            of = load_bundle(Path(finding.bundle)).guest
+        except BadInput:  # damaged since
+            continue
+        guest = str(GuestName(of.kind, mdadm_of(of.mdadm)))
+        fitting = [name for name, kernel in kernels.items() if guest in kernel.guests]
+        yield from repeats_of(finding.signature, finding.bundle, guest, fitting)
+
+
+def _every_guest(plan: Plan) -> Iterator[GuestName]:
+    yield _USUAL
+    for chosen in plan.stories:
+        for mdadm in chosen.mdadm or (DEFAULT_MDADM,):
+            yield from (GuestName(kind.value, mdadm) for kind in GuestKind)
+
+
+def _told(scenario: Scenario, guest: GuestName, kernel: str, repeats: int) -> Work:
+    """Return a scenario on a kernel; its case says what is not usual about its guest."""
+    words = [f"mdadm {guest.mdadm}"] * (guest.mdadm != DEFAULT_MDADM)
+    words += ["full guest"] * (guest.kind != scenario.guest.value)
+    name = f"{scenario.name} ({', '.join(words)})" if words else scenario.name
+    is_full = guest.kind == GuestKind.FULL.value
+    return Work(
+        case=Case(Kind.SCENARIO, name, str(scenario.needs)), kernel=kernel, line=None,
+        most=repeats, states=0, guest=str(guest), story=scenario.name,
+        guess_s=FULL_GUESS_S if is_full else GUESS_S,
+    )  # fmt: skip
+
+
+def _guests(chosen: Stories, scenario: Scenario) -> Iterator[GuestName]:
+    kind = GuestKind.FULL if chosen.in_full_guest else scenario.guest
+    for mdadm in chosen.mdadm or (DEFAULT_MDADM,):
+        try:
+            suite_of(mdadm)
+        except BadInput as wrong:
+            raise BadInput(f"scenarios: {wrong}") from wrong
+        yield GuestName(kind.value, mdadm)
+
+
+def _scenarios(chosen: Stories) -> list[Scenario]:
+    every = read_scenarios(FOLDER)
+    if "all" in chosen.names:
+        return list(every)
+    quick = [each for each in every if "quick" in chosen.names and each.quick]
+    named = [find_scenario(name) for name in chosen.names if name != "quick"]
+    return [*quick, *(each for each in named if each not in quick)]
 
 
 def seed_of(number: int, night: int) -> int:
@@ -150,18 +142,19 @@ def spec_maker(kernels: Mapping[str, Prepared], night: int) -> Callable[[Work, i
     def spec_of(work: Work, number: int) -> Spec:
         kernel = kernels[work.kernel]
         seed = seed_of(number, night)
-        common = {
-            "part": part_of(number),
-            "seed": seed,
-            "guest": kernel.guest,
-            "kernel": kernel.facts,
-        }
+        guest = kernel.guests[work.guest].facts
+        common = {"part": part_of(number), "seed": seed, "guest": guest, "kernel": kernel.facts}
+        if work.bundle:
+            data, name = Path(work.bundle).read_bytes(), shlex.quote(work.bundle)
+            repeat = f"tools/mdjournal repro run {name} --kernel {work.kernel}"
+            return {**common, "do": "repro", "bundle": data, "repeat": repeat}
         if work.line is None:
-            story = stories[work.case.name]
-            repeat = f"scenarios run {story.name} --kernel {work.kernel} --seed {seed}"
+            story = stories[work.story]
+            words = [f"scenarios run {story.name} --kernel {work.kernel} --seed {seed}"]
+            words += [f"--mdadm {mdadm_of(guest['mdadm'])}", f"--guest {guest['kind']}"]
             return {
                 **common, "do": "scenario", "scenario": encode_scenario(story),
-                "injects": kernel.injects, "repeat": f"tools/mdjournal {repeat}",
+                "injects": kernel.injects, "repeat": " ".join(["tools/mdjournal", *words]),
             }  # fmt: skip
         line = work.line
         assert line.shape is not None
@@ -206,22 +199,26 @@ def plan_lines(plan: Plan, past: Past, budget_s: float, workers: int) -> Iterato
     """Print a plan, and what it takes by what nights before have taken."""
     names = {kernel.name: None for kernel in plan.kernels}
     works = works_of(plan, names)
+    full = sum(work.guess_s > GUESS_S for work in works)
     chooser = Chooser(works, past)
     once_s: defaultdict[str, float] = defaultdict(float)
     counts: defaultdict[str, int] = defaultdict(int)
     for work in works:
         once_s[work.kernel] += chooser.estimate_s(work)
         counts[work.kernel] += 1
-    stories = len(_scenarios(plan))
+    stories = len({work.case for work in works if work.line is None})
     yield f"plan       {len(plan.lines)} shapes, {stories} scenarios, {len(names)} kernels"
     for name in names:
         once = f"once through {once_s[name]:.0f} s of a worker"
         yield f"kernel     {name:<10} {counts[name]} cases, {once}"
+    if full:
+        yield f"full       {full} of them in full guests"
     guessed = sum(work.place not in past.pace_s for work in works)
     total = sum(once_s.values()) / workers
     yield (
         f"once       {total / 60:.0f} min with {workers} workers; {len(works) - guessed} of"
         f" {len(works)} by nights before, the others guessed at {GUESS_S:.0f} s"
+        f" ({FULL_GUESS_S:.0f} s in a full guest)"
     )
     rounds = budget_s / total if total else 0.0
     yield f"budget     {budget_s / 60:.0f} min: {rounds:.1f} times through"

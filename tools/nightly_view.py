@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.campaign.history.records import KernelSeen, Run, Status
+from harness.campaign.history.records import Finding, KernelSeen, Run
 from harness.campaign.history.store import History
 from harness.campaign.nights.engine import Account
+from harness.campaign.nights.folders import BUNDLES, EVIDENCE
 from harness.campaign.nights.view import (
     FollowedFinding,
     NightKernel,
@@ -17,6 +19,8 @@ from harness.campaign.nights.view import (
     SetAside,
     Spent,
 )
+from harness.storage.atomic import replacing
+from harness.storage.images import naming_full_disk
 
 _NIGHTS_BEFORE = 20
 
@@ -60,18 +64,29 @@ def _findings(history: History, ended: Ended) -> list[FollowedFinding]:
     rows = list(tonight.values())
     rows += [
         finding for finding in history.findings()
-        if finding.signature not in tonight and finding.status is not Status.CLOSED
-        and not finding.known_as
+        if finding.signature not in tonight and finding.is_followed
     ]  # fmt: skip
-    account = ended.account
     return [
         FollowedFinding(
-            finding=finding,
-            bundle=account.bundles.get(finding.signature, ""),
-            minimised=account.minimised.get(finding.signature, ""),
+            finding=finding, bundle=_brought(ended.folder, finding, BUNDLES, ".mdjr"),
+            evidence=_brought(ended.folder, finding, EVIDENCE, ".html"),
+            minimised=finding.smallest,
         )
         for finding in rows
-    ]
+    ]  # fmt: skip
+
+
+def _brought(folder: Path, finding: Finding, kind: str, suffix: str) -> str:
+    """Return a finding's file within the night's folder, brought there from where it was made: a
+    folder that is published needs no other.
+    """
+    made = Path(finding.bundle).parent.parent / kind / f"{finding.id}{suffix}"
+    here = folder / kind / made.name
+    if finding.bundle and made.is_file() and made != here:
+        here.parent.mkdir(exist_ok=True)
+        with naming_full_disk(here), replacing(here) as temporary:
+            shutil.copyfile(made, temporary)
+    return f"{kind}/{here.name}" if finding.bundle and here.is_file() else ""
 
 
 def _spent(ended: Ended) -> list[Spent]:

@@ -8,6 +8,7 @@ from harness.campaign.lab import GuestImage
 from harness.campaign.reproducing.bundle import GuestFacts, KernelFacts
 from harness.campaign.reproducing.ran import RunFacts
 from harness.md.shape import Shape
+from kvm_images import debian_root
 from kvm_images.kernels import Kernel
 from kvm_images.modules import ModuleTree
 from kvm_images.userland import userland
@@ -31,8 +32,12 @@ def kernel_facts(kernel: Kernel) -> KernelFacts:
 
 
 def guest_facts(image: GuestImage, mdadm: str = "", *, say: Say) -> GuestFacts:
-    """Return what the guest is; *mdadm* as it was asked for, where it is a full one."""
-    version = mdadm if image.root is not None else userland(say=say).versions.get("mdadm", "")
+    """Return what the guest is; *mdadm* as it was asked for."""
+    if image.root is not None:
+        version = mdadm
+    else:
+        suite = debian_root.suite_of(mdadm or debian_root.DEFAULT_MDADM)
+        version = userland(mdadm_suite=suite, say=say).versions.get("mdadm", "")
     return GuestFacts(
         kind="tiny" if image.root is None else "full", accelerator=image.accelerator,
         mdadm=version, memory_mib=image.memory_mib,

@@ -25,15 +25,13 @@ from harness.campaign.scenarios.campaign import (
 from harness.campaign.scenarios.results import Result, opened_results
 from harness.campaign.scenarios.scenario import GuestKind, Scenario, read_scenarios
 from harness.errors import EXIT_AGREES, EXIT_DIFFERS, EXIT_LOST, BadInput
-from harness.recovery.kernel_versions import parse_version
 from harness.storage.atomic import replacing
 from harness.storage.directories import results_root
 from harness.verdict.verdict import Outcome
 from kvm_images import debian_root
 from kvm_images import store as kernel_store
-from kvm_images.kernels import base_of
 from tools.conformance_page import page_of
-from tools.guest_options import era_of, find_kernel, full_guest_image, guest_image
+from tools.guest_options import era_of, find_kernel, full_guest_image, guest_image, injects
 from tools.lab_host import lab_kernel
 from tools.progress import Say, progress
 from tools.report_files import ReportFiles
@@ -48,7 +46,6 @@ from tools.shape_options import changed_fields, shape_options
 FOLDER = Path(__file__).resolve().parent.parent / "testcases/guest/scenarios"
 CONFORMANCE = Path(__file__).resolve().parent.parent / "docs/conformance.md"
 TEMPLATE = Path(__file__).with_name("scenario_template.py.txt")
-_FIRST_TO_INJECT = (6, 12)  # the oldest of ours whose debug kernel can choose who gets no memory
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -116,7 +113,7 @@ def new_scenario(*, name: str) -> None:
 )  # fmt: skip
 @click.option(
     "--mdadm", default=debian_root.DEFAULT_MDADM, show_default=True,
-    help="Of a full guest: 4.2, 4.4 or 4.6, or the Debian suite that all of it is from.",
+    help="Of the guest: 4.2, 4.4 or 4.6, or a Debian suite; a full guest is all of that suite.",
 )  # fmt: skip
 @click.option(
     "--host", metavar="USER@MACHINE[:PORT]",
@@ -290,11 +287,10 @@ def _kernel(name: str, kinds: Collection[GuestKind], accel: str, mdadm: str, say
     kernel = find_kernel(name, None, (), say=say)
     images = {}
     if GuestKind.TINY in kinds:
-        images[GuestKind.TINY] = guest_image(kernel, accel, say=say)
+        images[GuestKind.TINY] = guest_image(kernel, accel, mdadm, say=say)
     if GuestKind.FULL in kinds:
         images[GuestKind.FULL] = full_guest_image(kernel, accel, mdadm, say=say)
-    injects = base_of(name) is not None and parse_version(kernel.version)[:2] >= _FIRST_TO_INJECT
-    return Kernel(name, images, era_of(kernel), injects)
+    return Kernel(name, images, era_of(kernel), injects(name, kernel))
 
 
 def _lacking(chosen: Sequence[Scenario], grid: Sequence[Kernel]) -> list[str]:

@@ -18,12 +18,15 @@ import pytest
 from harness.campaign.history.records import Case, KernelSeen, Kind
 from harness.campaign.history.store import opened_history
 from harness.campaign.nights.choosing import Chooser, Past, Work, part_of
-from harness.campaign.nights.engine import Night, NightKernel
+from harness.campaign.nights.engine import Night, NightGuest, NightKernel
 from harness.campaign.nights.html import night_page
+from harness.campaign.nights.inputs import InputFile
 from harness.campaign.nights.plan import plan_of
 from harness.campaign.nights.workers import workers
 from testcases.made_view import many_cases
-from tools.nightly_plan import Prepared, prepared, spec_maker, works_of
+from tools.nightly import night_kernel
+from tools.nightly_kernels import Prepared, prepared
+from tools.nightly_plan import needed_guests, spec_maker, works_of
 from tools.nightly_unit import run_unit
 
 pytestmark = pytest.mark.filterwarnings("default")
@@ -40,7 +43,7 @@ units = {units}
 """
 
 
-def sleeping(spec: Mapping[str, Any], kernel_image: bytes, initramfs: bytes) -> dict[str, Any]:
+def sleeping(spec: Mapping[str, Any], *_: InputFile) -> dict[str, Any]:
     """Be a unit that takes its time and does nothing."""
     time.sleep(spec["sleep_s"])
     return {
@@ -72,14 +75,14 @@ def test_units_that_sleep(tmp_path: Path, count: int, sleep_s: float, units: int
         opened_history(tmp_path / "history.sqlite") as history,
         workers(sleeping, count=count, scheduler=None) as pool,
     ):
-        inputs = pool.take_input(paths[0]), pool.take_input(paths[1])
+        guest = NightGuest(facts={}, inputs=tuple(pool.take_input(path) for path in paths))
 
         def night(number: int, most: int) -> float:
             several = [Work(case=case, kernel="none", line=None, most=most, states=1)]
             made = Night(
                 history=history, run=history.begin_run(f"night {number}"),
                 chooser=Chooser(several, Past(pace_s={work.place: 1.0})),
-                kernels={"none": NightKernel(seen=kernel, facts={}, guest={}, inputs=inputs)},
+                kernels={"none": NightKernel(seen=kernel, facts={}, guests={"": guest})},
                 spec_of=lambda _, n: {"do": "explore", "part": part_of(n), "sleep_s": sleep_s},
                 folder=tmp_path, deadline=time.monotonic() + 600, say=lambda _: None,
             )  # fmt: skip
@@ -95,7 +98,8 @@ def test_units_that_sleep(tmp_path: Path, count: int, sleep_s: float, units: int
 
 @pytest.fixture(scope="module")
 def kernels(kernel: str) -> dict[str, Prepared]:
-    found, _ = prepared(plan_of(PLAN.format(kernel=kernel, units=1)), "auto", say=print)
+    plan = plan_of(PLAN.format(kernel=kernel, units=1))
+    found, _ = prepared(plan.kernels, needed_guests(plan), "auto", say=print)
     return found
 
 
@@ -118,13 +122,7 @@ def test_real_guests(
         opened_history(tmp_path / "history.sqlite") as history,
         workers(run_unit, count=count, scheduler=None) as pool,
     ):
-        ready = {
-            name: NightKernel(
-                seen=each.seen, facts=each.facts, guest=each.guest,
-                inputs=(pool.take_input(each.kernel_image), pool.take_input(each.initramfs)),
-            )
-            for name, each in kernels.items()
-        }  # fmt: skip
+        ready = {name: night_kernel(each, pool) for name, each in kernels.items()}
         night = Night(
             history=history, run=history.begin_run("night"), kernels=ready,
             chooser=Chooser(works_of(plan, kernels), Past()), spec_of=spec_maker(kernels, 1),

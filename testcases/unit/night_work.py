@@ -17,15 +17,17 @@ from typing import Any
 
 from distributed import get_worker
 
+from harness.campaign.nights.inputs import InputFile
 
-def work(spec: Mapping[str, Any], kernel_image: bytes, initramfs: bytes) -> dict[str, Any]:
+
+def work(spec: Mapping[str, Any], *inputs: InputFile) -> dict[str, Any]:
     """Do what a unit says: return, die, hang, or have no space left."""
     name = str(get_worker().name)
     began, clock = time.time(), time.monotonic()
     with Path(spec["notes"]).open("a") as notes:
         notes.write(f"{spec['part']} {name} {os.getpid()}\n")
     _DO[spec["do"]](spec)
-    both = hashlib.sha256(kernel_image + initramfs).hexdigest()
+    both = hashlib.sha256(b"".join(each.path.read_bytes() for each in inputs)).hexdigest()
     return {
         "part": spec["part"], "pid": os.getpid(), "inputs": both, "began": began,
         "seconds": time.monotonic() - clock,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,16 +14,19 @@ from harness.campaign.history.records import Case, Finding, Kind, Run, Status
 from harness.campaign.history.store import History, opened_history
 from harness.campaign.nights import engine
 from harness.campaign.nights.choosing import Chooser, Past, Work, part_of
-from harness.campaign.nights.engine import Night, NightKernel, units_done
+from harness.campaign.nights.engine import Night, NightGuest, NightKernel, units_done
 from harness.campaign.nights.workers import Done
+from harness.campaign.reproducing.bundle import GuestFacts
 from harness.errors import Unavailable
 from harness.verdict.verdict import Outcome
-from testcases.unit.made_nights import KERNEL
+from testcases.unit.made_nights import KERNEL, OTHER_KERNEL, UPGRADED
 
-READY = NightKernel(seen=KERNEL, facts={}, guest={"identity": "g"}, inputs=("k", "i"))
+GUEST = NightGuest(facts={"identity": "g", "kind": "tiny", "mdadm": "4.2"}, inputs=("k", "i"))
+READY = NightKernel(seen=KERNEL, facts={}, guests={"g": GUEST})
 RED = {"oracle": "read", "sentence": "block N is old", "known_as": "", "count": 2}
 SIGNATURE = "read: block N is old"
-WORK = Work(case=Case(Kind.EXPLORE, "five"), kernel=KERNEL.name, line=None, most=3, states=10)
+WORK = Work(case=Case(Kind.EXPLORE, "five"), kernel=KERNEL.name, line=None, most=3, states=10,
+            guest="g")  # fmt: skip
 Answer = Mapping[str, Any] | Done | None
 Unit = tuple[int, Mapping[str, Any]]
 
@@ -49,9 +54,9 @@ class FakePool:
         self._clock, self._answer = clock, answer
         self._waiting: list[Unit] = []
 
-    def submit(self, ticket: int, spec: Mapping[str, Any], inputs: tuple[str, str]) -> None:
+    def submit(self, ticket: int, spec: Mapping[str, Any], inputs: Sequence[str]) -> None:
         """Take a unit."""
-        assert inputs == READY.inputs
+        assert inputs == GUEST.inputs
         self.handed.append(spec)
         self._waiting.append((ticket, spec))
 
@@ -76,7 +81,8 @@ class FakePool:
     @property
     def did(self) -> list[str]:
         """What was handed out, in words."""
-        return [spec.get("part", spec["do"]) for spec in self.handed]
+        kinds = ("explore", "scenario")
+        return [spec["part"] if spec["do"] in kinds else spec["do"] for spec in self.handed]
 
 
 def green(spec: Mapping[str, Any], **more: Any) -> dict[str, Any]:
@@ -146,6 +152,31 @@ def test_units_are_handed_out_and_written_down(nights: Nights, clock: Clock) -> 
     assert pool.cancelled == []
 
 
+def test_a_new_findings_bundle_is_run_on_every_kernel(nights: Nights, clock: Clock) -> None:
+    pool = FakePool(clock, red)
+    night = nights.night()
+    night._kernels = {KERNEL.name: READY, OTHER_KERNEL.name: replace(READY, seen=OTHER_KERNEL)}
+    night._kernels["full"] = replace(READY, seen=UPGRADED, guests={})  # has not the guest
+    night.go(pool)
+    assert pool.did.count("repro") == 2
+    cells = {
+        (cell.kernel, cell.case.shape): cell.outcome
+        for cell in nights.history.cells([nights.run])
+        if cell.case == Case(Kind.REPRO, nights.finding().id, SIGNATURE)
+    }
+    assert cells == dict.fromkeys([(KERNEL, SIGNATURE), (OTHER_KERNEL, SIGNATURE)],
+                                  Outcome.DIFFERS)  # fmt: skip
+
+
+def test_the_page_of_a_new_finding_is_kept(nights: Nights, clock: Clock) -> None:
+    def shown(spec: Mapping[str, Any]) -> Answer:
+        return {**red(spec), "evidence": b"<p>"} if spec["do"] == "explore" else red(spec)
+
+    nights.night().go(FakePool(clock, shown))
+    (page,) = (nights.folder / "evidence").iterdir()
+    assert (page.name, page.read_bytes()) == (f"{nights.finding().id}.html", b"<p>")
+
+
 def test_no_unit_waits_behind_another(nights: Nights, clock: Clock) -> None:
     pool = FakePool(clock, lambda _: None)
     nights.night(budget_s=100.0).go(pool)
@@ -155,8 +186,8 @@ def test_no_unit_waits_behind_another(nights: Nights, clock: Clock) -> None:
 def test_a_finding_is_packed_once_and_minimised_next(nights: Nights, clock: Clock) -> None:
     pool = FakePool(clock, red)
     account = nights.night().go(pool)
-    # Two were under way when the first came back.
-    assert pool.did == ["unit 1", "unit 2", "minimise", "unit 3"]
+    # Two were under way when the first came back; behind them its bundle is run on the kernel.
+    assert pool.did == ["unit 1", "unit 2", "minimise", "repro", "unit 3"]
     assert [spec["bundle"] for spec in pool.handed if spec["do"] == "minimise"] == [
         b"large of unit 1"
     ]
@@ -164,9 +195,11 @@ def test_a_finding_is_packed_once_and_minimised_next(nights: Nights, clock: Cloc
     (path,) = account.bundles.values()
     assert (nights.folder / path).read_bytes() == b"small"
     assert [each.name for each in (nights.folder / "bundles").iterdir()] == [Path(path).name]
-    assert account.minimised == {SIGNATURE: "1 write"}
-    assert account.red == 3
-    assert (nights.finding().status, nights.finding().bundle) == (Status.PACKED, path)
+    assert nights.finding().smallest == "1 write"
+    assert account.red == 4
+    assert (nights.finding().status, nights.finding().bundle) == (
+        Status.PACKED, str(nights.folder / path)
+    )  # fmt: skip
 
 
 def test_what_cannot_be_made_smaller_stays_as_it_was(nights: Nights, clock: Clock) -> None:
@@ -239,7 +272,11 @@ def test_a_budget_that_is_spent_already_begins_nothing(nights: Nights, clock: Cl
     assert pool.handed == []
 
 
-def test_an_interrupted_night_goes_on_with_what_is_not_done(nights: Nights, clock: Clock) -> None:
+def test_an_interrupted_night_goes_on_with_what_is_not_done(
+    nights: Nights, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = SimpleNamespace(guest=GuestFacts(kind="tiny", accelerator="tcg", mdadm="4.2"))
+    monkeypatch.setattr(engine, "load_bundle", lambda _: packed)
     pool = FakePool(clock, lambda spec: red(spec) if spec["part"] == "unit 2" else None)
     nights.night(budget_s=100.0).go(pool)
     assert nights.results() == [("unit 2", Outcome.DIFFERS)]
@@ -266,7 +303,7 @@ def test_a_finding_that_an_earlier_night_has_packed_is_not_packed_again(
 
 
 def test_a_hung_unit_is_given_ten_times_what_it_takes(nights: Nights, clock: Clock) -> None:
-    slow = Work(case=WORK.case, kernel=KERNEL.name, line=None, most=4, states=10)
+    slow = Work(case=WORK.case, kernel=KERNEL.name, line=None, most=4, states=10, guest="g")
     pool = FakePool(clock, lambda spec: green(spec, seconds=200.0))
     nights.night(slow, budget_s=5000.0).go(pool)
     assert [spec["limit_s"] for spec in pool.handed][::3] == [900.0, 2000.0]
@@ -274,7 +311,7 @@ def test_a_hung_unit_is_given_ten_times_what_it_takes(nights: Nights, clock: Clo
 
 def test_how_it_goes_is_told_now_and_then(nights: Nights, clock: Clock) -> None:
     nights.night().go(FakePool(clock, red))
-    assert nights.said[-1] == "3 units, 30 states, 3 red, 1 findings packed; 950 s left"
+    assert nights.said[-1] == "4 units, 40 states, 4 red, 1 findings packed; 940 s left"
 
 
 def test_a_full_disk_ends_the_night_in_one_line(

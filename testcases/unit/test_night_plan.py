@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.campaign.history.records import Kind
-from harness.campaign.nights.plan import applies, plan_of, read_plan, seconds_of
+from harness.campaign.nights.plan import Stories, applies, plan_of, read_plan, seconds_of
 from harness.crash.disk_kinds import Bus
 from harness.crash.trace import Cache
 from harness.crash.workload import JournalMode
@@ -28,6 +28,8 @@ build = "make -j2"
 names = ["quick", "a-member-fails"]
 kernels = ["6.1"]
 repeats = 3
+mdadm = ["4.2", "sid"]
+guest = "full"
 
 [[explore]]
 name = "five"
@@ -59,8 +61,12 @@ def test_everything_that_a_plan_says_is_read() -> None:
     assert plan.budget_s == 5400
     assert [kernel.name for kernel in plan.kernels] == ["6.1", "rc", "mine"]
     assert plan.kernels[2].build == "make -j2"
-    assert plan.scenarios == ("quick", "a-member-fails")
-    assert (plan.scenario_kernels, plan.scenario_repeats) == (("6.1",), 3)
+    assert plan.stories == (
+        Stories(
+            names=("quick", "a-member-fails"), kernels=("6.1",), repeats=3, mdadm=("4.2", "sid"),
+            in_full_guest=True,
+        ),
+    )  # fmt: skip
     explored, fuzzed = plan.lines
     assert (explored.kind, fuzzed.kind) == (Kind.EXPLORE, Kind.FUZZ)
     assert (explored.states, explored.steps, explored.units) == (200, 20, 7)
@@ -78,10 +84,20 @@ def test_what_a_plan_leaves_out() -> None:
     (line,) = plan.lines
     assert plan.budget_s == 8 * 3600
     assert (line.states, line.steps, line.units, line.kernels) == (100, 12, 0, ())
-    assert plan.scenarios == ()
+    assert plan.stories == ()
     assert plan_of('kernels = ["6.1"]\n[[fuzz]]\nname = "f"\n').lines[0].states == 40
     # A plan of scenarios alone that names none has all of them.
-    assert plan_of('kernels = ["6.1"]\n[scenarios]\nrepeats = 2\n').scenarios == ("all",)
+    (stories,) = plan_of('kernels = ["6.1"]\n[scenarios]\nrepeats = 2\n').stories
+    assert (stories.names, stories.mdadm, stories.in_full_guest) == (("all",), (), False)
+
+
+def test_several_selections_of_scenarios() -> None:
+    one, other = plan_of(
+        'kernels = ["6.1", "rc"]\n[[scenarios]]\n[[scenarios]]\nnames = ["quick"]\n'
+        'kernels = ["rc"]\nmdadm = ["4.6"]\n'
+    ).stories
+    assert (one.names, one.kernels) == (("all",), ())
+    assert (other.names, other.kernels, other.mdadm) == (("quick",), ("rc",), ("4.6",))
 
 
 def test_the_plan_that_is_built_in_reads() -> None:
@@ -89,7 +105,7 @@ def test_the_plan_that_is_built_in_reads() -> None:
     assert plan.budget_s == 8 * 3600
     names = [kernel.name for kernel in plan.kernels]
     assert names == ["5.10", "6.1", "6.12", "newest", "rc"]
-    assert plan.scenarios == ("all",)
+    assert [each.names for each in plan.stories] == [("all",)]
     assert {line.kind for line in plan.lines} == {Kind.EXPLORE, Kind.FUZZ}
 
 
@@ -159,12 +175,16 @@ def test_no_time(text: str) -> None:
         ('kernels = ["6.1"]\n[[fuzz]]\nname = "f"\nsteps = 3\n',
          "fuzz f: nothing is called steps; known: "),
         ('kernels = ["6.1"]\n[scenarios]\nname = ["quick"]\n',
-         "scenarios: nothing is called name; known: kernels, names, repeats"),
+         "scenarios: nothing is called name; known: guest, kernels, mdadm, names, repeats"),
         ('kernels = ["6.1"]\n[scenarios]\nnames = "quick"\n',
          "scenarios: names is 'quick'; a list of names is wanted"),
         ('kernels = ["6.1"]\n[scenarios]\nnames = []\n',
          "scenarios: no names; leave the table out for none"),
         ('kernels = ["6.1"]\nscenarios = ["quick"]\n', "scenarios: is no table"),
+        ('kernels = ["6.1"]\n[scenarios]\nmdadm = "4.6"\n',
+         "scenarios: mdadm is '4.6'; a list of names is wanted"),
+        ('kernels = ["6.1"]\n[scenarios]\nguest = "tiny"\n',
+         "scenarios: guest is 'tiny'; wanted own, each its own one, or full"),
         (f'[[kernel]]\nname = "m"\nimage = "/b"\n{LINE}',
          "kernel 1: an own tree needs image and modules"),
         (f'[[kernel]]\nimage = "/b"\nmodules = "/m"\n{LINE}', "kernel 1: has no name"),

@@ -60,6 +60,15 @@ class Bench:
         return self._found
 
 
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where inputs come to: a cache of its own, for workers as well."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MDJOURNAL_CACHE", str(folder))
+        yield folder
+
+
 @pytest.fixture(scope="module")
 def own() -> Iterator[Workers]:
     """Two processes, of which some die; others come in their place."""
@@ -108,6 +117,17 @@ def test_the_only_worker_that_had_the_inputs_may_die(tmp_path: Path) -> None:
         bench.submit("die-once")
         bench.submit("sleep")
         assert all(done.result for done in bench.rest().values())
+
+
+def test_a_result_that_goes_with_its_worker_is_made_again(tmp_path: Path) -> None:
+    with workers(work, count=1, scheduler=None) as pool:
+        bench = Bench(pool, tmp_path)
+        part = bench.submit("sleep")
+        wait_until(lambda: pool._open[0].future.status == "finished")
+        ((_, pid),) = begun(bench.notes, part)
+        os.kill(pid, signal.SIGKILL)
+        assert bench.rest()[part].result is not None
+        assert len(begun(bench.notes, part)) == 2
 
 
 def test_a_unit_that_takes_two_workers_is_set_aside(bench: Bench) -> None:

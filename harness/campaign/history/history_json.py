@@ -50,7 +50,8 @@ def run_json(run: Run, cells: Iterable[Cell]) -> dict[str, Any]:
 def finding_json(finding: Finding) -> dict[str, Any]:
     """Return a finding; the runs that met it first and last by their names."""
     document: dict[str, Any] = plain(finding)
-    return document | {"first_run": finding.first_run.name, "last_run": finding.last_run.name}
+    first, last = finding.first_run.name, finding.last_run.name
+    return document | {"id": finding.id, "first_run": first, "last_run": last}
 
 
 def unit_json(run: Run, result: UnitResult) -> dict[str, Any]:

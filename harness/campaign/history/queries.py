@@ -208,7 +208,7 @@ def findings(connection: sqlite3.Connection, run: Run | None) -> list[Finding]:
     count = {} if run is None else dict(connection.execute(of_run, (run.number,)))
     rows = connection.execute(
         "SELECT id, signature, oracle, sentence, known_as, status, bundle, first_run, last_run,"
-        " first_kernel, last_kernel FROM findings ORDER BY id"
+        " first_kernel, last_kernel, smallest, note FROM findings ORDER BY id"
     )
     wanted = [row for row in rows if run is None or row[0] in count]
     every_run = {row[0]: _run(row) for row in connection.execute(f"SELECT {_RUN} FROM runs")}
@@ -221,10 +221,11 @@ def findings(connection: sqlite3.Connection, run: Run | None) -> list[Finding]:
             signature=signature, oracle=oracle, sentence=sentence, known_as=known_as,
             status=Status(status), bundle=bundle, first_run=every_run[first],
             last_run=every_run[last], first_kernel=kernels[first_kernel],
-            last_kernel=kernels[last_kernel], count=count.get(number, 0),
+            last_kernel=kernels[last_kernel], count=count.get(number, 0), smallest=smallest,
+            note=note,
         )
         for number, signature, oracle, sentence, known_as, status, bundle, first, last,
-            first_kernel, last_kernel in wanted
+            first_kernel, last_kernel, smallest, note in wanted
     ]  # fmt: skip
 
 

@@ -8,6 +8,7 @@ on a kernel in one run are a *cell*: a place in the run's grid.
 from __future__ import annotations
 
 import enum
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -61,6 +62,11 @@ class KernelSeen:
     release: str  # uname -r
     version: str  # Debian's, or what its owner says
     identity: str  # hash of all that makes it this kernel, replaced modules included
+
+
+def finding_id(signature: str) -> str:
+    """Return the short name of a finding, which its files have as well."""
+    return hashlib.sha256(signature.encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,11 +181,23 @@ class Finding:
     known_as: str
     status: Status
     bundle: str  # path of its reproducer, once there is one
+    smallest: str = ""  # how small that is, in words, once it was made smaller
+    note: str = ""  # why it is closed
     first_run: Run
     last_run: Run
     first_kernel: KernelSeen
     last_kernel: KernelSeen
     count: int = 0  # how often in the run that was asked for
+
+    @property
+    def id(self) -> str:
+        """Its short name."""
+        return finding_id(self.signature)
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether it is neither done with nor known."""
+        return self.status is not Status.CLOSED and not self.known_as
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

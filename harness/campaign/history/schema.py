@@ -131,7 +131,16 @@ _SECOND = (
 # first or last; nothing else shows it.
 _THIRD = ("ALTER TABLE runs ADD COLUMN forgotten REAL",)  # since 1970; NULL: it is not
 
-LADDER = (_FIRST, _SECOND, _THIRD)
+# What is known of a finding besides; and its bundle's whole path, which once began at its night's.
+_FOURTH = (
+    "ALTER TABLE findings ADD COLUMN smallest TEXT NOT NULL DEFAULT ''",  # in words
+    "ALTER TABLE findings ADD COLUMN note TEXT NOT NULL DEFAULT ''",  # why it is closed
+    """UPDATE findings
+        SET bundle = (SELECT out_folder FROM runs WHERE number = first_run) || '/' || bundle
+        WHERE bundle <> '' AND bundle NOT LIKE '/%'""",
+)
+
+LADDER = (_FIRST, _SECOND, _THIRD, _FOURTH)
 """What makes a file of version N one of version N + 1."""
 
 _OF_THE_CELL = "WHERE run = ? AND case_id = ? AND kernel_id = ?"

@@ -10,7 +10,7 @@ import re
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -73,7 +73,7 @@ class History:
             taken = {row[0] for row in self._connection.execute("SELECT name FROM runs")}
             if name in taken:
                 raise BadInput(f"{name}: there is a run of this name; take another one")
-            name = name or _day_name(began, taken)
+            name = name or free_name(_day(began), taken)
             made = self._connection.execute(
                 "INSERT INTO runs (name, began, command, plan_hash, budget_s, out_folder)"
                 " VALUES (?, ?, ?, ?, ?, ?)",
@@ -163,19 +163,45 @@ class History:
         (number,) = self._connection.execute(statement, values).fetchone()
         return int(number)
 
-    def follow_finding(self, signature: str, status: Status, *, bundle: str | None = None) -> None:
-        """Note how far a finding has been followed, and its *bundle*, where there is a new one.
+    def follow_finding(
+        self, signature: str, status: Status, *, bundle: str | None = None,
+        smallest: str | None = None, note: str | None = None,
+    ) -> None:  # fmt: skip
+        """Note how far a finding has been followed, and what there is new of it.
+
+        Args:
+            signature: of the finding.
+            status: from now on.
+            bundle: whole path.
+            smallest: how small it is, in words.
+            note: why it is closed.
 
         Raises:
             BadInput: no unit has met it.
         """
         with self._lock, transaction(self._connection):
             changed = self._connection.execute(
-                "UPDATE findings SET status = ?, bundle = coalesce(?, bundle) WHERE signature = ?",
-                (status.value, bundle, signature),
+                "UPDATE findings SET status = ?, bundle = coalesce(?, bundle),"
+                " smallest = coalesce(?, smallest), note = coalesce(?, note) WHERE signature = ?",
+                (status.value, bundle, smallest, note, signature),
             )
             if not changed.rowcount:
                 raise BadInput(f"{signature}: no unit has met this finding")
+
+    def find_finding(self, text: str) -> Finding:
+        """Return the finding of an id, or of its beginning, or of a known issue's name.
+
+        Raises:
+            BadInput: there is none, or more than one.
+        """
+        every = self.findings()
+        found = [each for each in every if text == each.signature] or [
+            each for each in every if text and each.id.startswith(text)
+        ]
+        if len(found) != 1:
+            several = f"{len(found)} findings begin so" if found else "no finding is called so"
+            raise BadInput(f"{text}: {several}; `mdjournal history findings` lists them")
+        return found[0]
 
     def set_baseline(self, run: Run, name: str = DEFAULT_BASELINE) -> None:
         """Let a run be what later ones are compared with."""
@@ -336,10 +362,14 @@ def opened_history(path: Path, *, create: bool = True) -> Iterator[History]:
         yield History(connection)
 
 
-def _day_name(began: float, taken: set[str]) -> str:
-    day = datetime.fromtimestamp(began, UTC).strftime("%Y-%m-%d")
-    name, number = day, 1
+def _day(began: float) -> str:
+    return datetime.fromtimestamp(began, UTC).strftime("%Y-%m-%d")
+
+
+def free_name(wanted: str, taken: Collection[str]) -> str:
+    """Return a name that is not taken yet: the one that is wanted, or with ``.2`` behind it."""
+    name, number = wanted, 1
     while name in taken:
         number += 1
-        name = f"{day}.{number}"
+        name = f"{wanted}.{number}"
     return name

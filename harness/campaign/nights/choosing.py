@@ -6,15 +6,18 @@ what has been covered least; everything once, before anything twice.
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
-from harness.campaign.history.records import Case, Cell, Place, place_of
+from harness.campaign.history.records import Case, Cell, Kind, Place, finding_id, place_of
 from harness.campaign.nights.plan import Line
 
 GUESS_S = 20.0  # that a unit takes, before any has been seen
+FULL_GUESS_S = 90.0  # in a full guest
+_MOST_LETTERS = 160  # of a signature, behind the name of a case
 MARGIN = 1.25  # of what a unit takes usually, before it is begun
 
 
@@ -26,7 +29,11 @@ class Work:
     kernel: str  # name
     line: Line | None  # None: a scenario
     most: int  # units in a night; 0: as many as there is time for
-    states: int  # that a unit looks at; of a scenario 1
+    states: int  # that a unit looks at; of a scenario 0
+    guest: str = ""  # which of the kernel's it needs
+    story: str = ""  # name of the scenario; the case's says its guest as well
+    bundle: str = ""  # whole path of what is run again
+    guess_s: float = GUESS_S  # that a unit takes, before any has been seen
 
     @property
     def place(self) -> Place:
@@ -66,6 +73,22 @@ def number_of(part: str) -> int:
     return int(part.removeprefix("unit ")) - 1
 
 
+def repeats_of(signature: str, bundle: str, guest: str, kernels: Iterable[str]) -> list[Work]:
+    """Return a finding's bundle as work: once a night on each of the kernels.
+
+    Args:
+        signature: of the finding.
+        bundle: whole path.
+        guest: which it needs.
+        kernels: by name.
+    """
+    case = Case(Kind.REPRO, finding_id(signature), textwrap.shorten(signature, _MOST_LETTERS))
+    return [
+        Work(case=case, kernel=name, line=None, most=1, states=0, guest=guest, bundle=bundle)
+        for name in kernels
+    ]
+
+
 class Chooser:
     """Gives one unit after another, as long as there is time for it."""
 
@@ -85,6 +108,11 @@ class Chooser:
         for place, number in done:
             self._given[place].add(number)
         self._took: dict[Place, float] = {}  # tonight, a unit at its longest
+
+    def put_first(self, works: Sequence[Work]) -> None:
+        """Let more be done: among what has the same claim, before all that was there."""
+        there = {work.place for work in self._works}
+        self._works[:0] = [work for work in works if work.place not in there]
 
     def next(self, left_s: float) -> tuple[Work, int] | None:
         """Return the next unit as its work and its number from 0 on; ``None``: nothing fits."""
@@ -112,7 +140,7 @@ class Chooser:
             return self._took[work.place]
         if work.place in self._past.pace_s:
             return self._past.pace_s[work.place] * max(work.states, 1)
-        return GUESS_S
+        return work.guess_s
 
     def _rank(self, work: Work) -> tuple[int, bool, bool, int]:
         place, past = work.place, self._past

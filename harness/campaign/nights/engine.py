@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,21 +18,40 @@ from harness.campaign.history.records import (
     Run,
     Status,
     UnitResult,
+    finding_id,
 )
 from harness.campaign.history.store import History
 from harness.campaign.lab import Say
-from harness.campaign.nights.choosing import Chooser, Work, number_of
+from harness.campaign.nights.choosing import Chooser, Work, number_of, repeats_of
+from harness.campaign.nights.folders import BUNDLES, EVIDENCE
 from harness.campaign.nights.view import SetAside
 from harness.campaign.nights.workers import Done
+from harness.campaign.reproducing.bundle_json import load_bundle
+from harness.errors import BadInput
 from harness.storage.atomic import replacing
 from harness.storage.images import naming_full_disk
 from harness.verdict.verdict import Outcome
 
-BUNDLES = "bundles"
 MINIMISE_S = 60.0  # for a finding, and again for smaller arrays
 _GRACE_S = 20.0  # behind the budget's end, for what is under way
 _LEAST_LIMIT_S = 900.0  # of a unit, before its worker takes it for hung
 _TELL_EVERY_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NightGuest:
+    """A guest of a kernel."""
+
+    facts: Mapping[str, Any]  # of its image, as units are told
+    inputs: tuple[str, ...]  # hashes of the kernel's image, its initramfs, a full one's root
+
+    def has_packed(self, path: Path) -> bool:
+        """Whether a bundle was packed in it; nobody has packed what is damaged."""
+        try:
+            of = load_bundle(path).guest
+        except BadInput:
+            return False
+        return (of.kind, of.mdadm) == (self.facts["kind"], self.facts["mdadm"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +60,7 @@ class NightKernel:
 
     seen: KernelSeen
     facts: Mapping[str, Any]  # of `KernelFacts`
-    guest: Mapping[str, Any]  # of its image, as units are told
-    inputs: tuple[str, str]  # hashes of its image and its initramfs
+    guests: Mapping[str, NightGuest]  # by name
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +71,7 @@ class _Open:
     part: str
     spec: Mapping[str, Any]
     kernel: NightKernel
+    guest: NightGuest
     signature: str = ""
 
 
@@ -66,7 +84,6 @@ class Account:
     states: int = 0
     red: int = 0
     set_aside: list[SetAside] = field(default_factory=list)
-    minimised: dict[str, str] = field(default_factory=dict)  # signature -> how small
     bundles: dict[str, str] = field(default_factory=dict)  # signature -> path in the folder
 
 
@@ -77,7 +94,7 @@ class Pool(Protocol):
     def count(self) -> int:
         """How many there are now."""
 
-    def submit(self, ticket: int, spec: Mapping[str, Any], inputs: tuple[str, str]) -> None:
+    def submit(self, ticket: int, spec: Mapping[str, Any], inputs: Sequence[str]) -> None:
         """Hand a unit over."""
 
     def next_done(self, timeout_s: float) -> Done | None:
@@ -128,7 +145,7 @@ class Night:
         self._tickets = itertools.count()
         self._open: dict[int, _Open] = {}
         self._urgent: list[_Open] = []  # findings to be minimised
-        self._packed = {f.signature for f in history.findings() if f.bundle}
+        self._packed = {f.signature for f in history.findings() if Path(f.bundle).is_file()}
         self._told = 0.0
         self.account = Account()
         self._go_on_with(history.findings())
@@ -136,13 +153,17 @@ class Night:
     def _go_on_with(self, findings: Iterable[Finding]) -> None:
         """Take up what this night has packed before it was interrupted."""
         for each in findings:
-            path = self._folder / each.bundle
-            if not each.bundle or not path.is_file():
+            path = Path(each.bundle)
+            if path.parent != self._folder / BUNDLES or not path.is_file():
                 continue
-            self.account.bundles[each.signature] = each.bundle
+            self.account.bundles[each.signature] = f"{BUNDLES}/{path.name}"
             kernel = self._kernels.get(each.last_kernel.name)
-            if each.status is Status.OPEN and kernel is not None:
-                self._urgent.append(_minimising(each.signature, path.read_bytes(), kernel))
+            if each.status is not Status.OPEN or kernel is None:
+                continue
+            for guest in kernel.guests.values():
+                if guest.has_packed(path):
+                    data = path.read_bytes()
+                    self._urgent.append(_minimising(each.signature, data, kernel, guest))
 
     def go(self, pool: Pool) -> Account:
         """Do all that there is time for."""
@@ -166,7 +187,7 @@ class Night:
         while len(self._open) < wanted and (unit := self._next(left_s)) is not None:
             ticket = next(self._tickets)
             self._open[ticket] = unit
-            pool.submit(ticket, unit.spec, unit.kernel.inputs)
+            pool.submit(ticket, unit.spec, unit.guest.inputs)
 
     def _next(self, left_s: float) -> _Open | None:
         if self._urgent and left_s > 2 * MINIMISE_S:
@@ -177,7 +198,7 @@ class Night:
         kernel = self._kernels[work.kernel]
         limit_s = max(_LEAST_LIMIT_S, 10 * self._chooser.estimate_s(work))
         spec = {**self._spec_of(work, number), "limit_s": limit_s, "packed": sorted(self._packed)}
-        return _Open(work, str(spec["part"]), spec, kernel)
+        return _Open(work, str(spec["part"]), spec, kernel, kernel.guests[work.guest])
 
     def _take(self, done: Done) -> None:
         unit = self._open.pop(done.ticket)
@@ -196,8 +217,7 @@ class Night:
             result = self._follow(unit, done.result, result)
         self._history.add_unit(self._run, result)
         if result.bundle:  # the finding has a row only now
-            signature = result.findings[0].signature
-            self._history.follow_finding(signature, Status.OPEN, bundle=result.bundle)
+            self._packed_now(result.findings[0].signature, unit.work, result.bundle)
         self.account.units[unit.work.place] += 1
         self.account.states += result.states
         self.account.red += result.outcome is Outcome.DIFFERS
@@ -211,8 +231,16 @@ class Night:
             return result
         self._packed.add(signature)
         path = self._write_bundle(signature, found["bundle"])
-        self._urgent.append(_minimising(signature, found["bundle"], unit.kernel))
-        return replace(result, bundle=path)
+        if (page := found.get("evidence")) is not None:
+            self._write(EVIDENCE, f"{finding_id(signature)}.html", page)
+        self._urgent.append(_minimising(signature, found["bundle"], unit.kernel, unit.guest))
+        return replace(result, bundle=str(path))
+
+    def _packed_now(self, signature: str, work: Work, bundle: str) -> None:
+        """Note where a new finding's bundle is, and have it run on every kernel."""
+        self._history.follow_finding(signature, Status.OPEN, bundle=bundle)
+        fitting = [name for name, k in self._kernels.items() if work.guest in k.guests]
+        self._chooser.put_first(repeats_of(signature, bundle, work.guest, fitting))
 
     def _take_minimised(self, unit: _Open, done: Done) -> None:
         if done.result is None:
@@ -220,18 +248,22 @@ class Night:
             self.account.set_aside.append(SetAside(words, done.why))
             return
         path = self._write_bundle(unit.signature, done.result["bundle"])
-        self.account.minimised[unit.signature] = str(done.result["words"])
-        self._history.follow_finding(unit.signature, Status.PACKED, bundle=path)
+        self._history.follow_finding(
+            unit.signature, Status.PACKED, bundle=str(path), smallest=str(done.result["words"])
+        )
 
-    def _write_bundle(self, signature: str, data: bytes) -> str:
-        """Write a finding's bundle; return its path in the night's folder."""
-        name = hashlib.sha256(signature.encode()).hexdigest()[:12]
-        folder = self._folder / BUNDLES
+    def _write_bundle(self, signature: str, data: bytes) -> Path:
+        """Write a finding's bundle; return its path."""
+        path = self._write(BUNDLES, f"{finding_id(signature)}.mdjr", data)
+        self.account.bundles[signature] = f"{BUNDLES}/{path.name}"
+        return path
+
+    def _write(self, kind: str, name: str, data: bytes) -> Path:
+        folder = self._folder / kind
         folder.mkdir(exist_ok=True)
-        with naming_full_disk(folder), replacing(folder / f"{name}.mdjr") as temporary:
+        with naming_full_disk(folder), replacing(folder / name) as temporary:
             temporary.write_bytes(data)
-        self.account.bundles[signature] = f"{BUNDLES}/{name}.mdjr"
-        return self.account.bundles[signature]
+        return folder / name
 
     def _tell(self, left_s: float) -> None:
         now = time.monotonic()
@@ -244,12 +276,12 @@ class Night:
             )
 
 
-def _minimising(signature: str, bundle: bytes, kernel: NightKernel) -> _Open:
+def _minimising(signature: str, bundle: bytes, kernel: NightKernel, guest: NightGuest) -> _Open:
     spec = {
         "do": "minimise", "bundle": bundle, "minimise_s": MINIMISE_S,
-        "limit_s": 30 * MINIMISE_S, "guest": kernel.guest, "packed": [],
+        "limit_s": 30 * MINIMISE_S, "guest": guest.facts, "packed": [],
     }  # fmt: skip
-    return _Open(None, "", spec, kernel, signature)
+    return _Open(None, "", spec, kernel, guest, signature)
 
 
 def _result_of(unit: _Open, done: Done) -> UnitResult:

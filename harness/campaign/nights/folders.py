@@ -11,7 +11,8 @@ from harness.campaign.nights.retention import NightFolder, Removal, nights_to_re
 from harness.errors import BadInput
 
 MARK = "night.json"  # what makes a folder that of a night
-BUNDLES = "bundles"
+BUNDLES = "bundles"  # of findings
+EVIDENCE = "evidence"  # pages of them
 _GOING = ".removed-"  # what is being removed is called: a kill leaves no half night
 _SECTOR_BYTES = 512  # st_blocks counts these, whatever the file system's blocks are
 
@@ -35,8 +36,8 @@ def remove_old_nights(
 ) -> Removal:
     """Remove what the policy says, and return it; see `nights_to_remove`.
 
-    The bundles of a night stay where the history says they are: small, and of open findings all
-    that there is.
+    The bundles and pages of findings stay where the history says they are: small, and of open
+    findings all that there is.
 
     Raises:
         BadInput: one cannot be removed.
@@ -46,18 +47,19 @@ def remove_old_nights(
         for folder in removal.folders:
             (root / folder.name).rename(root / f"{_GOING}{folder.name}")
         for going in sorted(root.glob(f"{_GOING}*")) if root.is_dir() else ():
-            _keep_bundles(going, root / going.name.removeprefix(_GOING))
+            _keep_findings(going, root / going.name.removeprefix(_GOING))
             shutil.rmtree(going)
     except OSError as error:
         raise BadInput(f"{error.filename}: cannot be removed: {error.strerror}") from error
     return removal
 
 
-def _keep_bundles(going: Path, night: Path) -> None:
-    bundles = going / BUNDLES
-    if bundles.is_dir() and not bundles.is_symlink() and any(bundles.iterdir()):
-        night.mkdir(exist_ok=True)
-        bundles.rename(night / BUNDLES)
+def _keep_findings(going: Path, night: Path) -> None:
+    for name in (BUNDLES, EVIDENCE):
+        kept = going / name
+        if kept.is_dir() and not kept.is_symlink() and any(kept.iterdir()):
+            night.mkdir(exist_ok=True)
+            kept.rename(night / name)
 
 
 def _size_bytes(folder: Path) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ _SHAPE_KEYS = {
 }  # fmt: skip
 _EXPLORE_KEYS = {"name", "states", "steps", "kernels", "units"} | _SHAPE_KEYS
 _FUZZ_KEYS = {"name", "states", "kernels", "units"} | _SHAPE_KEYS
-_SCENARIO_KEYS = {"names", "kernels", "repeats"}
+_SCENARIO_KEYS = {"names", "kernels", "repeats", "mdadm", "guest"}
 _KERNEL_KEYS = {"name", "image", "modules", "build"}
 
 
@@ -61,15 +61,24 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stories:
+    """Scenarios of the plan: each is a case on each of the kernels, with each mdadm."""
+
+    names: tuple[str, ...]  # names, "all" or "quick"
+    kernels: tuple[str, ...] = ()  # empty: all of the plan
+    repeats: int = 1
+    mdadm: tuple[str, ...] = ()  # versions or Debian suites; empty: the usual one
+    in_full_guest: bool = False  # all of them, and not only those that are about it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """A night's plan."""
 
     budget_s: float
     kernels: tuple[PlannedKernel, ...]
     lines: tuple[Line, ...] = field(default=())
-    scenarios: tuple[str, ...] = ()  # names, "all" or "quick"
-    scenario_kernels: tuple[str, ...] = ()
-    scenario_repeats: int = 1
+    stories: tuple[Stories, ...] = ()
     text: str = ""  # as it stands in the file
 
     @property
@@ -109,15 +118,14 @@ def plan_of(text: str) -> Plan:
     _require_keys(document, {"budget", "kernels", "kernel", "explore", "fuzz", "scenarios"}, "")
     kernels = _kernels(document)
     names = {kernel.name for kernel in kernels}
-    scenarios = document.get("scenarios", {})
-    _require_keys(scenarios, _SCENARIO_KEYS, "scenarios")
+    stories = tuple(_stories(document, names))
     lines = [
         _line(each, kind, keys, number, names)
         for key, kind, keys in (("explore", Kind.EXPLORE, _EXPLORE_KEYS),
                                 ("fuzz", Kind.FUZZ, _FUZZ_KEYS))
         for number, each in enumerate(_tables(document, key), start=1)
     ]  # fmt: skip
-    if not lines and not scenarios:
+    if not lines and not stories:
         raise BadInput("nothing is to be done: no [[explore]], [[fuzz]] or [scenarios]")
     if twice := [a.name for n, a in enumerate(lines) if (a.kind, a.name) in
                  {(b.kind, b.name) for b in lines[:n]}]:  # fmt: skip
@@ -128,10 +136,7 @@ def plan_of(text: str) -> Plan:
         raise BadInput(f"budget: {wrong}") from wrong
     return Plan(
         budget_s=budget_s, kernels=kernels,
-        lines=tuple(lines), text=text,
-        scenarios=_scenario_names(scenarios),
-        scenario_kernels=_chosen(scenarios, names, "scenarios"),
-        scenario_repeats=_count(scenarios, "repeats", 1, "scenarios"),
+        lines=tuple(lines), text=text, stories=stories,
     )  # fmt: skip
 
 
@@ -215,16 +220,26 @@ def _shape(document: Mapping[str, Any], kind: Kind) -> Shape:
     )  # fmt: skip
 
 
-def _scenario_names(document: Mapping[str, Any]) -> tuple[str, ...]:
-    if not document:
-        return ()
-    try:
-        names = _names(document, "names") if "names" in document else ("all",)
-    except BadInput as wrong:
-        raise BadInput(f"scenarios: {wrong}") from wrong
-    if not names:
-        raise BadInput("scenarios: no names; leave the table out for none")
-    return names
+def _stories(document: Mapping[str, Any], kernels: set[str]) -> Iterator[Stories]:
+    """Yield each selection of scenarios: one table, or several."""
+    tables = document.get("scenarios", ())
+    for each in [tables] if isinstance(tables, Mapping) else _tables(document, "scenarios"):
+        _require_keys(each, _SCENARIO_KEYS, "scenarios")
+        try:
+            names = _names(each, "names") if "names" in each else ("all",)
+            mdadm = _names(each, "mdadm")
+        except BadInput as wrong:
+            raise BadInput(f"scenarios: {wrong}") from wrong
+        if not names:
+            raise BadInput("scenarios: no names; leave the table out for none")
+        guest = each.get("guest", "own")
+        if guest not in ("own", "full"):
+            raise BadInput(f"scenarios: guest is {guest!r}; wanted own, each its own one, or full")
+        yield Stories(
+            names=names, kernels=_chosen(each, kernels, "scenarios"),
+            repeats=_count(each, "repeats", 1, "scenarios"), mdadm=mdadm,
+            in_full_guest=guest == "full",
+        )  # fmt: skip
 
 
 def _names(document: Mapping[str, Any], key: str) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ elsewhere; a unit that takes two workers with it is set aside.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import math
 import os
@@ -15,7 +14,7 @@ import queue
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +22,15 @@ from typing import Any
 import dask
 from distributed import Client, Future, KilledWorker, LocalCluster, Worker, WorkerPlugin
 
+from harness.campaign.nights.inputs import InputFile, input_of
 from harness.errors import BadInput, HarnessError, Unavailable
 from harness.processes import temporary_folder
 
 _DEATHS = 2  # of workers over a unit, before it is set aside
 _UNWELL = 3  # units that failed on a worker one after another: others are preferred to it
 _CONNECT_S = "20s"
+_FETCH_S = "10s"  # a result from its worker
+_AGAIN_S = 0.05
 _ASK_EVERY_S = 0.5  # the scheduler which workers there are
 _SILENT = logging.CRITICAL + 1
 _SETTINGS = {
@@ -63,7 +65,7 @@ class _Open:
 
     future: Future[Any]
     spec: Mapping[str, Any]
-    inputs: tuple[str, str]
+    inputs: Sequence[str]
     worker: str  # it was meant for
 
 
@@ -92,26 +94,28 @@ class Workers:
         It goes as a task that returns it: should the one worker that has it die, the scheduler
         has it still, which is not so with what is scattered.
         """
-        data = path.read_bytes()
-        name = hashlib.sha256(data).hexdigest()
+        made = input_of(path)
+        name = made.sha256
         if name not in self._inputs:
-            self._inputs[name] = self._client.submit(_given, data, pure=False, key=f"input-{name}")
+            self._inputs[name] = self._client.submit(_given, made, pure=False, key=f"input-{name}")
         return name
 
-    def submit(self, ticket: int, spec: Mapping[str, Any], inputs: tuple[str, str]) -> None:
-        """Hand a unit over, with the hashes of its kernel's image and its initramfs."""
+    def submit(self, ticket: int, spec: Mapping[str, Any], inputs: Sequence[str]) -> None:
+        """Hand a unit over, with the hashes of its inputs in the order in which it takes them."""
         tried = self._tried.setdefault(ticket, set())
         loads = self._loads()
         worker = min(loads, key=lambda each: (each in tried, loads[each]), default="")
         where = {"workers": [worker], "allow_other_workers": True} if worker else {}
-        kernel, initramfs = (self._inputs[name] for name in inputs)
+        files = [self._inputs[name] for name in inputs]
         future = self._client.submit(
-            self._run, spec, kernel, initramfs, pure=False, key=f"unit-{ticket}-{len(tried)}",
-            **where,
-        )  # fmt: skip
+            self._run, spec, *files, pure=False, key=f"unit-{ticket}-{len(tried)}", **where
+        )
         self._open[ticket] = _Open(future, spec, inputs, worker)
+        self._listen(ticket, future)
+
+    def _listen(self, ticket: int, future: Future[Any]) -> None:
         future.add_done_callback(  # type: ignore[no-untyped-call]
-            lambda done, ticket=ticket: self._news.put((ticket, done))
+            lambda done: self._news.put((ticket, done))
         )
 
     def next_done(self, timeout_s: float) -> Done | None:
@@ -157,11 +161,19 @@ class Workers:
 
     def _done(self, ticket: int, future: Future[Any]) -> Done | None:
         if future.status == "finished":
+            try:
+                result = future.result(timeout=_FETCH_S)
+            except TimeoutError:
+                self._listen(ticket, future)  # its worker is gone, and so is its result
+                return None
             del self._open[ticket]
-            result = future.result()
             worker = str(result["worker"])
             self._failed[worker] = 0
             return Done(ticket, result["result"], worker=worker)
+        if future.status in ("pending", "lost"):  # a dead worker had its result: it is done again
+            time.sleep(_AGAIN_S)
+            self._listen(ticket, future)
+            return None
         if future.status != "error":  # cancelled, though nobody has
             raise Unavailable(_GONE)
         error = future.exception()  # type: ignore[no-untyped-call]
@@ -201,21 +213,19 @@ class Guarded:
 
     run: Run
 
-    def __call__(
-        self, spec: Mapping[str, Any], kernel_image: bytes, initramfs: bytes
-    ) -> dict[str, Any]:
+    def __call__(self, spec: Mapping[str, Any], *inputs: InputFile) -> dict[str, Any]:
         """Run it."""
         from distributed import get_worker  # on the worker alone
 
         worker = get_worker().address
         try:
-            return {"result": self.run(spec, kernel_image, initramfs), "worker": worker}
+            return {"result": self.run(spec, *inputs), "worker": worker}
         except (HarnessError, OSError) as error:
             raise _Failed(f"{type(error).__name__}: {error}", worker) from None
 
 
-def _given(data: bytes) -> bytes:
-    return data
+def _given(file: InputFile) -> InputFile:
+    return file
 
 
 class _DeafToCtrlC(WorkerPlugin):
