@@ -29,7 +29,7 @@ from harness.campaign.reproducing.bundle import Bundle
 from harness.campaign.reproducing.bundle_json import load_bundle, save_bundle
 from harness.campaign.reproducing.judging import Judgement, Standing, judge_kernel
 from harness.campaign.reproducing.minimising import Limits, minimise_bundle, size_in_words
-from harness.campaign.reproducing.packing import pack
+from harness.campaign.reproducing.packing import pack, unexplained_reason
 from harness.campaign.reproducing.running import Bench
 from harness.campaign.scenarios.results import Result
 from harness.errors import BadInput, HarnessError
@@ -46,8 +46,8 @@ _MOST_RUNS = 12  # of a bundle on a kernel
 
 def packed(
     unit: Unit, found: Mapping[str, Any], page: Callable[[], str], folder: Path | None = None
-) -> dict[str, bytes | None]:
-    """Return the bundle and the page of a red whose finding has none yet.
+) -> dict[str, Any]:
+    """Return the bundle and the page of a red whose finding has none yet, and its signature.
 
     Args:
         unit: that has found it.
@@ -55,18 +55,29 @@ def packed(
         page: makes the page.
         folder: to be packed; the unit's own where none is given.
     """
-    nothing: dict[str, bytes | None] = {"bundle": None, "evidence": None}
-    if found["outcome"] != Outcome.DIFFERS.value or not found["findings"]:
+    nothing = {"bundle": None, "bundle_of": "", "evidence": None}
+    if found["outcome"] != Outcome.DIFFERS.value:
         return nothing
-    first = dict(found["findings"][0])
-    if FindingSeen(**first).signature in unit.spec["packed"]:
+    try:
+        bundle = pack(folder or unit.folder, without=unit.spec["packed"])
+    except BadInput:  # reds of which nothing was kept, or which all have a bundle
+        return nothing
+    signature = _followed_by(bundle)
+    if bundle.verdict.outcome is not Outcome.DIFFERS or signature in unit.spec["packed"]:
         return nothing
     target = unit.folder / "red.mdjr"
-    try:
-        save_bundle(target, pack(folder or unit.folder))
-    except BadInput:  # a red of which nothing was kept
-        return nothing
-    return {"bundle": _small(target.read_bytes()), "evidence": _small(page().encode())}
+    save_bundle(target, bundle)
+    return {
+        "bundle": _small(target.read_bytes()), "bundle_of": signature,
+        "evidence": _small(page().encode()),
+    }  # fmt: skip
+
+
+def _followed_by(bundle: Bundle) -> str:
+    """Return the signature of the finding that a bundle was packed for."""
+    story = bundle.scenario.name if bundle.scenario is not None else ""
+    version = bundle.kernel.version
+    return str(unexplained_reason(bundle.verdict, version, bundle.shape, story))
 
 
 def _small(data: bytes) -> bytes | None:
@@ -159,18 +170,16 @@ def repeated(unit: Unit) -> dict[str, Any]:
         raise HarnessError(judged.why)
     return {
         "outcome": judged.attempt.verdict.outcome.value, "reason": judged.why, "states": 0,
-        "findings": [plain(each) for each in _met(bundle, judged)], "bundle": None,
-        "evidence": None,
+        "findings": [plain(each) for each in _met(unit, bundle, judged)], "bundle": None,
     }  # fmt: skip
 
 
-def _met(bundle: Bundle, judged: Judgement) -> list[FindingSeen]:
-    """Return for what a bundle was red; where it was for its reason, that comes first."""
+def _met(unit: Unit, bundle: Bundle, judged: Judgement) -> list[FindingSeen]:
+    """Return for what a bundle was red: its own finding, or whatever else."""
     assert judged.attempt is not None
     verdict = judged.attempt.verdict
     if judged.standing is Standing.BAD and verdict.outcome is Outcome.DIFFERS:
-        assert bundle.reason is not None
-        return [FindingSeen.of_reason(bundle.reason)]
+        return [FindingSeen(**unit.spec["finding"])]
     if verdict.outcome not in (Outcome.DIFFERS, Outcome.KNOWN):
         return []
     known = verdict.outcome is Outcome.KNOWN

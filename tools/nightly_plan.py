@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from harness.campaign.history.records import Case, Finding, Kind, Status
+from harness.campaign.history.records import Case, Finding, FindingSeen, Kind, Status
 from harness.campaign.nights.choosing import (
     FULL_GUESS_S,
     GUESS_S,
@@ -27,6 +27,7 @@ from harness.md.shape import Shape, encode_shape
 from harness.recovery.layout import layout_of
 from kvm_images.debian_root import DEFAULT_MDADM, mdadm_of, suite_of
 from tools.nightly_kernels import GuestName, Prepared, Spec
+from tools.nightly_told import plain
 from tools.scenarios import FOLDER, find_scenario
 
 _UNITS_OF_NIGHT = 100_000  # of a case on a kernel, at most
@@ -86,7 +87,8 @@ def repeats(findings: Iterable[Finding], kernels: Mapping[str, Prepared]) -> Ite
             continue
         guest = str(GuestName(of.kind, mdadm_of(of.mdadm)))
         fitting = [name for name, kernel in kernels.items() if guest in kernel.guests]
-        yield from repeats_of(finding.signature, finding.bundle, guest, fitting)
+        seen = FindingSeen(finding.oracle, finding.sentence, finding.known_as)
+        yield from repeats_of(seen, finding.bundle, guest, fitting)
 
 
 def _every_guest(plan: Plan) -> Iterator[GuestName]:
@@ -147,7 +149,11 @@ def spec_maker(kernels: Mapping[str, Prepared], night: int) -> Callable[[Work, i
         if work.bundle:
             data, name = Path(work.bundle).read_bytes(), shlex.quote(work.bundle)
             repeat = f"tools/mdjournal repro run {name} --kernel {work.kernel}"
-            return {**common, "do": "repro", "bundle": data, "repeat": repeat}
+            assert work.finding is not None
+            finding = plain(work.finding)
+            return {
+                **common, "do": "repro", "bundle": data, "finding": finding, "repeat": repeat
+            }  # fmt: skip
         if work.line is None:
             story = stories[work.story]
             words = [f"scenarios run {story.name} --kernel {work.kernel} --seed {seed}"]
@@ -181,12 +187,15 @@ def _words(line: Line, kernel: str, seed: int) -> Iterator[str]:
 def _shape_words(shape: Shape) -> Iterator[str]:
     layout = layout_of(shape.level, shape.layout).name
     yield from ("--level", str(int(shape.level)), "--members", str(shape.members))
-    yield from ("--chunk", str(shape.chunk_bytes), "--journal-size", str(shape.journal_bytes))
+    yield from ("--chunk", str(shape.chunk_bytes))
     if int(shape.level) != 4:  # RAID-4 has one
         yield from ("--layout", layout)
-    yield from ("--mode", shape.mode.value)
     yield from ("--member-cache", shape.member_cache.value)
-    yield from ("--journal-cache", shape.journal_cache.value)
+    if shape.journaled:
+        yield from ("--journal-size", str(shape.journal_bytes), "--mode", shape.mode.value)
+        yield from ("--journal-cache", shape.journal_cache.value)
+    else:
+        yield "--no-journal"
     if shape.bus is not Bus.VIRTIO:
         yield from ("--bus", shape.bus.value)
     if shape.logical_block_bytes != 512:

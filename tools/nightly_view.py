@@ -66,24 +66,24 @@ def _findings(history: History, ended: Ended) -> list[FollowedFinding]:
         finding for finding in history.findings()
         if finding.signature not in tonight and finding.is_followed
     ]  # fmt: skip
-    return [
-        FollowedFinding(
-            finding=finding, bundle=_brought(ended.folder, finding, BUNDLES, ".mdjr"),
-            evidence=_brought(ended.folder, finding, EVIDENCE, ".html"),
-            minimised=finding.smallest,
-        )
-        for finding in rows
-    ]  # fmt: skip
+    return [bring(ended.folder, finding) for finding in rows]
+
+
+def bring(folder: Path, finding: Finding) -> FollowedFinding:
+    """Return what is known of a finding, its files brought into the night's folder: one that is
+    published needs no other.
+    """
+    return FollowedFinding(
+        finding=finding, bundle=_brought(folder, finding, BUNDLES, ".mdjr"),
+        evidence=_brought(folder, finding, EVIDENCE, ".html"), minimised=finding.smallest,
+    )  # fmt: skip
 
 
 def _brought(folder: Path, finding: Finding, kind: str, suffix: str) -> str:
-    """Return a finding's file within the night's folder, brought there from where it was made: a
-    folder that is published needs no other.
-    """
     made = Path(finding.bundle).parent.parent / kind / f"{finding.id}{suffix}"
     here = folder / kind / made.name
     if finding.bundle and made.is_file() and made != here:
-        here.parent.mkdir(exist_ok=True)
+        here.parent.mkdir(parents=True, exist_ok=True)
         with naming_full_disk(here), replacing(here) as temporary:
             shutil.copyfile(made, temporary)
     return f"{kind}/{here.name}" if finding.bundle and here.is_file() else ""

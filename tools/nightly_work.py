@@ -13,7 +13,7 @@ from harness.campaign.exploring.store import opened_store
 from harness.campaign.fuzzing.campaign import FuzzOptions, fuzz
 from harness.campaign.history.records import FindingSeen
 from harness.campaign.known_issues import issues_of_any_kernel, known_issues_of
-from harness.campaign.reproducing.packing import pack
+from harness.campaign.reproducing.packing import pack, unexplained_reason
 from harness.campaign.reproducing.ran import write_run
 from harness.campaign.scenarios.campaign import Job, run_jobs
 from harness.campaign.scenarios.campaign import Kernel as GridKernel
@@ -103,8 +103,10 @@ def told(unit: Unit) -> dict[str, Any]:
         findings = [FindingSeen("", "", name) for name in result.reason.split(", ")]
     elif result.outcome is Outcome.DIFFERS:
         bundle = pack(evidence)
-        assert bundle.reason is not None
-        findings = [FindingSeen.of_reason(bundle.reason)]
+        scenario = bundle.scenario.name if bundle.scenario is not None else ""
+        version = unit.image.kernel_version
+        reason = unexplained_reason(bundle.verdict, version, bundle.shape, scenario)
+        findings = [] if reason is None else [FindingSeen.of_reason(reason)]
     found = {
         "outcome": result.outcome.value, "reason": result.reason, "states": 0,
         "findings": [plain(finding) for finding in findings],

@@ -134,6 +134,20 @@ def test_compare_takes_a_baseline_by_name_or_run(tmp_path: Path, capsys: Printed
     assert "no run is called so" in refused(capsys, "compare", "1", "2", "--baseline", "x", db=path)
 
 
+def test_findings_are_listed_and_closed(tmp_path: Path, capsys: Printed) -> None:
+    db = tmp_path / "history.sqlite"
+    write_history(db)
+    (found,) = document(capsys, "findings", db=db)["findings"]
+    assert found["signature"] == "redundancy: P of stripe N is not its parity"
+    assert found["id"] in asked(capsys, "findings", db=db)
+    assert "tail-before-member-flush-order" in asked(capsys, "findings", "--all", db=db)
+    said = asked(capsys, "close", found["id"][:6], "--note", "mended in 7.4", db=db)
+    assert said == f"{found['id']}: closed: {found['signature']}\n"
+    assert asked(capsys, "findings", db=db).startswith("nothing is followed")
+    assert "mended in 7.4" in asked(capsys, "findings", "--all", db=db)
+    assert "no finding is called so" in refused(capsys, "close", "zzz", db=db)
+
+
 def test_export_has_every_unit_in_every_format(made: Path, capsys: Printed, tmp_path: Path) -> None:
     with opened_history(made, create=False) as store:
         units = [(run.number, unit.part, unit.seconds) for run, unit in store.units(store.runs())]

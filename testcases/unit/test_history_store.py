@@ -227,6 +227,26 @@ def test_a_finding_that_was_done_with_is_open_again_when_it_is_back(tmp_path: Pa
             store.follow_finding("no such thing", Status.CLOSED)
 
 
+def test_what_is_known_of_a_finding_is_back_with_it(tmp_path: Path) -> None:
+    with opened_history(tmp_path / "h") as store:
+        run = store.begin_run()
+        store.add_unit(run, unit(STORY, Outcome.DIFFERS, findings=(NEW, KNOWN)))
+        store.follow_finding(NEW.signature, Status.PACKED, bundle="/b.mdjr", smallest="1 write")
+        store.follow_finding(NEW.signature, Status.CLOSED, note="mended")
+        closed, known = store.findings()
+        assert (closed.smallest, closed.note, closed.is_followed) == ("1 write", "mended", False)
+        assert not known.is_followed
+        store.add_unit(run, unit(STORY, Outcome.DIFFERS, part="2", findings=(NEW,)))
+        back = store.find_finding(closed.id[:5])
+        assert (back.status, back.smallest, back.note) == (Status.PACKED, "1 write", "")
+        assert back.is_followed
+        assert store.find_finding(KNOWN.signature).known_as == KNOWN.known_as
+        with pytest.raises(BadInput, match="no finding is called so"):
+            store.find_finding("nothing")
+        with pytest.raises(BadInput, match="no finding is called so"):
+            store.find_finding("")
+
+
 def test_a_finding_is_called_as_its_reason_is() -> None:
     for reason in (Reason("alive", "it hangs"), Reason("alive", "", "stop-hangs")):
         assert FindingSeen.of_reason(reason).signature == str(reason)

@@ -53,6 +53,7 @@ INSERT INTO units VALUES (1, 1, 1, 1, 'seed 1', 'w', 11.0, 4.0, 0, 'AGREES', '',
 INSERT INTO units VALUES (2, 1, 1, 1, 'seed 2', 'w', 12.0, 6.0, 0, 'KNOWN', 'r', '/e', '');
 INSERT INTO units VALUES (3, 2, 1, 1, 'seed 1', 'w', 31.0, 5.0, 0, 'DIFFERS', 'r', '/e', '/b');
 INSERT INTO findings VALUES (1, 'stop-hangs', 'alive', '', 'stop-hangs', 'open', '', 1, 2, 1, 1);
+INSERT INTO findings VALUES (2, 'o: s', 'o', 's', '', 'packed', 'bundles/x.mdjr', 1, 2, 1, 1);
 INSERT INTO unit_findings VALUES (2, 1, 3);
 INSERT INTO baselines VALUES ('default', 1);
 """
@@ -189,6 +190,7 @@ def test_a_file_of_an_older_version_can_forget_its_runs(tmp_path: Path, version:
         store.add_unit(newest, unit())
         store.end_run(newest)
         assert [run.name for run in store.forget(keep_runs=1)] == ["old"]
-        (finding,) = store.findings()
+        finding, packed = store.findings()
+        assert packed.bundle == "/out/bundles/x.mdjr"  # it had its night's folder before it
         assert (finding.first_run.name, finding.last_run.name) == ("old", "older than it")
     assert version_of(path) == len(LADDER)

@@ -116,6 +116,25 @@ def test_what_differs_on_another_kernel_is_new_there() -> None:
     assert only(found.new_red).kernel == OTHER_KERNEL
 
 
+REPEATED = Case(Kind.REPRO, "0123456789ab", NEW.signature)
+
+
+def test_a_bundle_is_news_on_a_kernel_where_nothing_else_has_met_its_finding() -> None:
+    repeated = (cell(0, D, case=REPEATED), cell(0, D, case=REPEATED, kernel=OTHER_KERNEL))
+    found = compare(nights(A)[0], view(1, story(D), *repeated))
+    assert [(each.case, each.kernel) for each in found.new_red] == [
+        (REPEATED, OTHER_KERNEL), (STORY, KERNEL)
+    ]  # fmt: skip
+
+
+def test_a_bundle_of_what_an_earlier_night_has_told_of_is_no_news() -> None:
+    found = compare(nights(D)[0], view(1, story(A), cell(0, D, case=REPEATED)))
+    assert found.new_red == ()
+    assert [each.case for each in found.fixed] == [STORY]
+    again = view(2, cell(0, D, case=REPEATED), findings=(NEW, ANOTHER))
+    assert [each.case for each in compare(nights(D)[0], again).new_red] == [REPEATED]
+
+
 def test_an_upgrade_is_the_same_place_and_no_flakiness() -> None:
     found = compare(view(1, story(A)), view(2, cell(0, D, kernel=UPGRADED)))
     assert only(found.new_red).kernel == UPGRADED

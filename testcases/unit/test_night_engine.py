@@ -94,7 +94,8 @@ def red(spec: Mapping[str, Any]) -> dict[str, Any]:
     if spec["do"] == "minimise":
         return {"bundle": b"small", "words": "1 write", "began": 5.0, "seconds": 30.0}
     bundle = None if SIGNATURE in spec["packed"] else f"large of {spec['part']}".encode()
-    return green(spec, outcome="DIFFERS", reason=SIGNATURE, findings=[RED], bundle=bundle)
+    return green(spec, outcome="DIFFERS", reason=SIGNATURE, findings=[RED], bundle=bundle,
+                 bundle_of=SIGNATURE)  # fmt: skip
 
 
 @pytest.fixture

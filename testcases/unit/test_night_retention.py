@@ -64,13 +64,16 @@ def test_old_nights_are_removed_and_nothing_else(tmp_path: Path) -> None:
     (elsewhere / "night.json").touch()
     (root / "linked").symlink_to(elsewhere)
     (root / "explored").mkdir()  # no night's
-    (root / "night1" / "evidence").symlink_to(elsewhere)
+    (root / "night1" / "evidence").mkdir()
+    (root / "night1" / "evidence" / "x.html").touch()
+    (root / "night2" / "evidence").symlink_to(elsewhere)
     removal = remove_old_nights(root, keep=2, max_bytes=1 << 30, needed=("night2",))
     assert [each.name for each in removal.folders] == ["night1"]
     assert {path.name for path in root.iterdir()} == {
         "night1", "night2", "night3", "night4", "linked", "explored"
     }  # fmt: skip
-    assert [path.name for path in (root / "night1").rglob("*")] == ["bundles", "x.mdjr"]
+    kept = {path.name for path in (root / "night1").rglob("*")}
+    assert kept == {"bundles", "x.mdjr", "evidence", "x.html"}
     assert "night1" not in {each.name for each in night_folders(root)}
     assert (elsewhere / "night.json").exists()
 

@@ -150,7 +150,9 @@ class History:
             " first_run, last_run, first_kernel, last_kernel)"
             " VALUES (:signature, :oracle, :sentence, :known, 'open', '', :run, :run, :kernel,"
             " :kernel) ON CONFLICT DO UPDATE SET last_run = :run, last_kernel = :kernel,"
-            " status = CASE status WHEN 'closed' THEN 'open' ELSE status END",
+            " status = CASE WHEN status <> 'closed' THEN status"
+            " WHEN smallest <> '' THEN 'packed' ELSE 'open' END,"
+            " note = CASE status WHEN 'closed' THEN '' ELSE note END",
             {
                 "signature": finding.signature, "oracle": finding.oracle,
                 "sentence": finding.sentence, "known": finding.known_as, "run": run.number,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.campaign.history.rates import Rate
-from harness.campaign.history.records import Case, KernelSeen, Run
+from harness.campaign.history.records import Case, KernelSeen, Kind, Run
 from harness.campaign.history.whats_new import (
     Change,
     Comparison,
@@ -79,7 +79,9 @@ def told_red(change: Change) -> Told:
     else:
         since = f"was {change.before.value}"
     said = f"{since}{', flaky' if change.flaky else ''}; kernel {change.kernel.version}"
-    return _told(change.case, change.kernel, said, signatures=change.findings)
+    told = _told(change.case, change.kernel, said, signatures=change.findings)
+    # A bundle's case says its finding in the place of a shape, and here that stands below it.
+    return replace(told, shape="") if change.case.kind is Kind.REPRO else told
 
 
 def _told_turned(change: Change) -> Told:

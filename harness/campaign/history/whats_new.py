@@ -21,6 +21,7 @@ from harness.campaign.history.records import (
     Cell,
     FindingSeen,
     KernelSeen,
+    Kind,
     Place,
     Run,
     RunView,
@@ -137,6 +138,25 @@ def compare(
     return _Comparing(before, now, baseline, [known[number] for number in sorted(known)]).result()
 
 
+def without_echoes(reds: Sequence[Change]) -> tuple[Change, ...]:
+    """Return new reds without the bundles that merely repeat another one of the same kernel: they
+    are news where nothing else has met their finding.
+    """
+    met = {
+        (red.kernel.name, signature)
+        for red in reds
+        if red.case.kind is not Kind.REPRO
+        for signature in red.findings
+    }
+    return tuple(
+        red
+        for red in reds
+        if red.case.kind is not Kind.REPRO
+        or not red.findings
+        or not all((red.kernel.name, signature) in met for signature in red.findings)
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class _Told:
     """What a night says of a place."""
@@ -189,9 +209,9 @@ class _Comparing:
         for place, told in _in_order(self.told):
             if told.outcome is not Outcome.DIFFERS:
                 continue
-            since_before = _is_new_red(told, self.prior.get(place))
+            since_before = _is_new_red(place, told, self.prior)
             since_baseline = self.baseline is not None and _is_new_red(
-                told, self.in_baseline.get(place)
+                place, told, self.in_baseline
             )
             if not since_before and not since_baseline:
                 continue
@@ -201,7 +221,7 @@ class _Comparing:
             found.append(
                 self.change(place, new, since_before=since_before, since_baseline=since_baseline)
             )
-        return tuple(found)
+        return without_echoes(found)
 
     def turned(self, outcome: Outcome) -> tuple[Change, ...]:
         """Return what was DIFFERS and has another verdict now."""
@@ -336,7 +356,12 @@ def _in_order(told: Mapping[Place, _Told]) -> list[tuple[Place, _Told]]:
     return sorted(told.items(), key=lambda item: item[0])
 
 
-def _is_new_red(told: _Told, old: _Told | None) -> bool:
+def _is_new_red(place: Place, told: _Told, before: Mapping[Place, _Told]) -> bool:
+    if place[0].kind is Kind.REPRO and told.unexplained:
+        # Whatever met its finding on this kernel has told of it.
+        every = (old for (_, kernel), old in before.items() if kernel == place[1])
+        return not told.unexplained <= {signature for old in every for signature in old.unexplained}
+    old = before.get(place)
     if old is None or old.outcome is not Outcome.DIFFERS:
         return True
     return not told.unexplained <= old.unexplained

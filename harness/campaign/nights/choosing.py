@@ -12,7 +12,15 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
-from harness.campaign.history.records import Case, Cell, Kind, Place, finding_id, place_of
+from harness.campaign.history.records import (
+    Case,
+    Cell,
+    FindingSeen,
+    Kind,
+    Place,
+    finding_id,
+    place_of,
+)
 from harness.campaign.nights.plan import Line
 
 GUESS_S = 20.0  # that a unit takes, before any has been seen
@@ -33,6 +41,7 @@ class Work:
     guest: str = ""  # which of the kernel's it needs
     story: str = ""  # name of the scenario; the case's says its guest as well
     bundle: str = ""  # whole path of what is run again
+    finding: FindingSeen | None = None  # that it is of
     guess_s: float = GUESS_S  # that a unit takes, before any has been seen
 
     @property
@@ -73,20 +82,24 @@ def number_of(part: str) -> int:
     return int(part.removeprefix("unit ")) - 1
 
 
-def repeats_of(signature: str, bundle: str, guest: str, kernels: Iterable[str]) -> list[Work]:
+def repeats_of(finding: FindingSeen, bundle: str, guest: str, kernels: Iterable[str]) -> list[Work]:
     """Return a finding's bundle as work: once a night on each of the kernels.
 
     Args:
-        signature: of the finding.
+        finding: that it is of.
         bundle: whole path.
         guest: which it needs.
         kernels: by name.
     """
-    case = Case(Kind.REPRO, finding_id(signature), textwrap.shorten(signature, _MOST_LETTERS))
+    words = textwrap.shorten(finding.signature, _MOST_LETTERS)
+    case = Case(Kind.REPRO, finding_id(finding.signature), words)
     return [
-        Work(case=case, kernel=name, line=None, most=1, states=0, guest=guest, bundle=bundle)
+        Work(
+            case=case, kernel=name, line=None, most=1, states=0, guest=guest, bundle=bundle,
+            finding=finding,
+        )
         for name in kernels
-    ]
+    ]  # fmt: skip
 
 
 class Chooser:

@@ -216,18 +216,19 @@ class Night:
             self._chooser.took(unit.work, result.seconds)
             result = self._follow(unit, done.result, result)
         self._history.add_unit(self._run, result)
-        if result.bundle:  # the finding has a row only now
-            self._packed_now(result.findings[0].signature, unit.work, result.bundle)
+        if result.bundle and done.result is not None:  # the finding has a row only now
+            signature = done.result["bundle_of"]
+            (finding,) = (each for each in result.findings if each.signature == signature)
+            self._packed_now(finding, unit.work, result.bundle)
         self.account.units[unit.work.place] += 1
         self.account.states += result.states
         self.account.red += result.outcome is Outcome.DIFFERS
 
     def _follow(self, unit: _Open, found: Mapping[str, Any], result: UnitResult) -> UnitResult:
         """Keep the bundle of a finding that has none yet, and have it minimised."""
-        if not found.get("bundle") or not result.findings:
-            return result
-        signature = result.findings[0].signature
-        if signature in self._packed:
+        signature = str(found.get("bundle_of"))
+        met = {each.signature for each in result.findings}
+        if not found.get("bundle") or signature not in met or signature in self._packed:
             return result
         self._packed.add(signature)
         path = self._write_bundle(signature, found["bundle"])
@@ -236,11 +237,11 @@ class Night:
         self._urgent.append(_minimising(signature, found["bundle"], unit.kernel, unit.guest))
         return replace(result, bundle=str(path))
 
-    def _packed_now(self, signature: str, work: Work, bundle: str) -> None:
+    def _packed_now(self, finding: FindingSeen, work: Work, bundle: str) -> None:
         """Note where a new finding's bundle is, and have it run on every kernel."""
-        self._history.follow_finding(signature, Status.OPEN, bundle=bundle)
+        self._history.follow_finding(finding.signature, Status.OPEN, bundle=bundle)
         fitting = [name for name, k in self._kernels.items() if work.guest in k.guests]
-        self._chooser.put_first(repeats_of(signature, bundle, work.guest, fitting))
+        self._chooser.put_first(repeats_of(finding, bundle, work.guest, fitting))
 
     def _take_minimised(self, unit: _Open, done: Done) -> None:
         if done.result is None:

@@ -25,6 +25,7 @@ DEFAULT = Path(__file__).with_name("default_plan.toml")
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
 _SIZE = re.compile(r"(\d+)([KMG]?)")
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+_NO_JOURNAL = "none"  # of an exploration: md's write hole shows then
 _TIME = re.compile(r"(\d+)\s*(s|m|h)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 _SHAPE_KEYS = {
@@ -208,10 +209,12 @@ def _shape(document: Mapping[str, Any], kind: Kind) -> Shape:
             raise BadInput(f"{key} is {value!r}; a number is wanted")
     if block not in (512, 4096):
         raise BadInput(f"logical-block is {block}; wanted 512 or 4096")
+    journal = document.get("journal", "1M" if kind is Kind.EXPLORE else "4M")
+    journaled = kind is not Kind.EXPLORE or journal != _NO_JOURNAL
     return build_shape(
         level=level, members=members,
         chunk_bytes=_bytes(document.get("chunk", "16K")), layout=document.get("layout"),
-        journal_bytes=_bytes(document.get("journal", "1M" if kind is Kind.EXPLORE else "4M")),
+        journal_bytes=_bytes(journal if journaled else "1M"), journaled=journaled,
         mode=JournalMode(document.get("mode", "write-through")),
         member_cache=cache("member-cache"), journal_cache=cache("journal-cache"),
         bus=Bus(document.get("bus", "virtio")),

@@ -18,7 +18,7 @@ from harness.campaign.history.records import (
     Status,
     place_of,
 )
-from harness.campaign.history.whats_new import Change, Comparison
+from harness.campaign.history.whats_new import Change, Comparison, without_echoes
 from harness.errors import BadInput
 from harness.verdict.verdict import Outcome
 
@@ -146,8 +146,8 @@ class NightView:
         """What is newly red against the nights before; in the first night all that differs."""
         if self.comparison is not None:
             return tuple(change for change in self.comparison.new_red if change.since_before)
-        return tuple(
-            _first_red(cell) for cell in self.cells.values() if cell.outcome is Outcome.DIFFERS
+        return without_echoes(
+            [_first_red(cell) for cell in self.cells.values() if cell.outcome is Outcome.DIFFERS]
         )
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from harness.md.shape import Shape, decode_shape
 from harness.storage.bundle_file import MOST_CONTENT_BYTES, DiskImage
 from harness.storage.images import data_extents, opened_image
 from harness.verdict.known import issue_of
-from harness.verdict.reason import Reason, reason_of
+from harness.verdict.reason import Reason, reason_of, reasons_of
 from harness.verdict.verdict import Outcome, Verdict
 
 _VERDICT, _STORE, _SCENARIO, _CUT = "verdict.json", "explore.sqlite", "scenario.json", "cut.json"
@@ -40,15 +40,20 @@ _RED = (Outcome.DIFFERS, Outcome.KNOWN)
 _SMALLEST, _STATE = re.compile(r"smallest-\d+"), re.compile(r"state-\d+(\.\d+)?")
 
 
-def pack(result: Path) -> Bundle:
+def pack(result: Path, *, without: Collection[str] = ()) -> Bundle:
     """Return the bundle of a folder of results: of a run, or of one of its reds.
+
+    Args:
+        result: the folder.
+        without: reasons as text (`unexplained_reason`); reds of a whole exploration that have one
+            of them are passed over.
 
     Raises:
         BadInput: nothing in it is red, what it takes was not kept, or is damaged; the message says
             what to do.
     """
     try:
-        return _packed(result)
+        return _packed(result, without)
     except OSError as error:
         where = error.filename or result
         raise BadInput(f"{where}: {error.strerror}; run it again, then pack it") from error
@@ -59,7 +64,7 @@ def pack(result: Path) -> Bundle:
         ) from wrong
 
 
-def _packed(result: Path) -> Bundle:
+def _packed(result: Path, without: Collection[str]) -> Bundle:
     facts = read_run(result)
     match facts.command:
         case "crash":
@@ -67,7 +72,7 @@ def _packed(result: Path) -> Bundle:
         case "scenarios":
             return _scenario(result, facts)
         case "explore" | "fuzz":
-            return _exploration(result, facts)
+            return _exploration(result, facts, without)
         case other:
             raise BadInput(f"{result}: {other} leaves nothing that can be packed")
 
@@ -87,6 +92,14 @@ def reason_in(verdict: Verdict, version: str, shape: Shape, scenario: str = "") 
     new = [finding for finding in verdict.findings if issue_of(finding, listed) is None]
     every = issues_of_any_kernel(shape, scenario=scenario).issues
     return reason_of((new or list(verdict.findings))[0], every)
+
+
+def unexplained_reason(
+    verdict: Verdict, version: str, shape: Shape, scenario: str = ""
+) -> Reason | None:
+    """Return the first of what no issue of its own kernel explains: what a red is followed by."""
+    listed = known_issues_of(version, shape, scenario=scenario).issues
+    return next(iter(reasons_of(verdict, listed, known=False)), None)
 
 
 def disk_images(folder: Path) -> dict[str, DiskImage]:
@@ -171,12 +184,14 @@ def _scenario(folder: Path, facts: RunFacts) -> Bundle:
     )  # fmt: skip
 
 
-def _exploration(folder: Path, facts: RunFacts) -> Bundle:
+def _exploration(folder: Path, facts: RunFacts, without: Collection[str]) -> Bundle:
     """Pack one red of an exploration or a fuzzing; of a whole run the smallest of the worst."""
     if _SMALLEST.fullmatch(folder.name) or _STATE.fullmatch(folder.name):
         return _kept(folder, facts)
     kept = [each for each in sorted(folder.iterdir())
             if _SMALLEST.fullmatch(each.name) or _STATE.fullmatch(each.name)]  # fmt: skip
+    if without:
+        kept = [each for each in kept if not _is_one_of(without, _verdict_of(each), facts)]
     outcomes = {each: _outcome(each) for each in kept}
     for wanted in _RED:
         for each in kept:  # those that were shrunk come first, by their names
@@ -185,7 +200,7 @@ def _exploration(folder: Path, facts: RunFacts) -> Bundle:
         if (
             (folder / _STORE).is_file()
             and facts.command == "explore"
-            and (found := _from_store(folder, facts, wanted))
+            and (found := _from_store(folder, facts, wanted, without))
         ):
             return found
     raise BadInput(
@@ -226,7 +241,16 @@ def _shrunk(folder: Path, facts: RunFacts) -> Bundle:
     )  # fmt: skip
 
 
-def _from_store(folder: Path, facts: RunFacts, wanted: Outcome) -> Bundle | None:
+def _is_one_of(without: Collection[str], verdict: Verdict | None, facts: RunFacts) -> bool:
+    """Whether a verdict is red for one of these reasons."""
+    if verdict is None:
+        return False
+    return str(unexplained_reason(verdict, facts.kernel.version, facts.shape)) in without
+
+
+def _from_store(
+    folder: Path, facts: RunFacts, wanted: Outcome, without: Collection[str]
+) -> Bundle | None:
     """Pack the first red of which nothing but its recording was kept: it is looked for anew."""
     with opened_store(folder / _STORE) as store:
         of_state = {s.number: s.recording for s in store.state_records()}
@@ -234,7 +258,8 @@ def _from_store(folder: Path, facts: RunFacts, wanted: Outcome) -> Bundle | None
         reds += [(s.verdict, s.recording) for s in store.state_records(red=True)]
         reds += [(c.verdict, of_state[c.leader]) for c in store.class_records()
                  if c.child == ITSELF]  # fmt: skip
-    found = next(((v, n) for v, n in reds if v.outcome is wanted and v.findings), None)
+    fitting = ((v, n) for v, n in reds if v.outcome is wanted and v.findings)
+    found = next((each for each in fitting if not _is_one_of(without, each[0], facts)), None)
     if found is None:
         return None
     verdict, number = found
@@ -255,10 +280,19 @@ def _recorded(folder: Path, number: int) -> tuple[Workload, JournalMode | None]:
 
 
 def _outcome(folder: Path) -> Outcome:
+    name = _verdict_file(folder)
+    return Outcome(_read(folder / name)["verdict"]) if name else Outcome.NOT_RUN
+
+
+def _verdict_of(folder: Path) -> Verdict | None:
+    name = _verdict_file(folder)
+    return verdict_in(_read(folder / name)) if name else None
+
+
+def _verdict_file(folder: Path) -> str:
+    """Return which file of a kept red says its verdict; none if it was not written to its end."""
     name = REPRODUCER if (folder / REPRODUCER).is_file() else _VERDICT
-    if not (folder / name).is_file():
-        return Outcome.NOT_RUN
-    return Outcome(_read(folder / name)["verdict"])
+    return name if (folder / name).is_file() else ""
 
 
 def _trace(folder: Path) -> Trace:
