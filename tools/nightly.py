@@ -22,7 +22,7 @@ from harness.campaign.nights.text import terminal_lines
 from harness.campaign.nights.view import SetAside
 from harness.campaign.nights.workers import Workers, workers
 from harness.campaign.nights.writing import PAGE, write_night
-from harness.errors import EXIT_AGREES, EXIT_DIFFERS, BadInput
+from harness.errors import EXIT_AGREES, EXIT_DIFFERS, EXIT_LOST, BadInput
 from tools.history import db_option, history_path
 from tools.nightly_kernels import Prepared, prepared
 from tools.nightly_plan import needed_guests, plan_lines, repeats, spec_maker, works_of
@@ -65,6 +65,7 @@ class BudgetType(click.ParamType[Any]):
     help="A Dask cluster that is there, tcp://HOST:PORT, instead of an own one.",
 )  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Print the plan and what it takes; do nothing.")
+@click.option("--fetch", is_flag=True, help="Fetch and build what the plan needs, and stop.")
 @click.option(
     "--environment", is_flag=True,
     help="Print the variables that make this environment's dask usable in a shell.",
@@ -80,6 +81,7 @@ def nightly(
     count: int,
     scheduler: str | None,
     dry_run: bool,
+    fetch: bool,
     environment: bool,
     accel: str,
     db: Path | None,
@@ -98,6 +100,8 @@ def nightly(
     began = time.monotonic()
     plan = read_plan(plan_file)
     needed_guests(plan)  # its scenarios and each mdadm are known
+    if fetch:
+        return _fetch(plan, accel)
     budget_s = budget_s or plan.budget_s
     folder = (out or Path(f"night-{time.strftime('%Y-%m-%d', time.gmtime())}")).absolute()
     with opened_history(history_path(db)) as history:
@@ -113,6 +117,17 @@ def nightly(
         ):
             run = _run(history, plan, folder, budget_s)
             return _OneNight(history, run, plan, folder, began, budget_s, say).go(accel, pool)
+
+
+def _fetch(plan: Plan, accel: str) -> int:
+    """Have on this machine all that a night needs; return 3 where something cannot be had."""
+    with progress("nightly") as say:
+        found, lacking = prepared(plan.kernels, needed_guests(plan), accel, say=say)
+    for name, kernel in found.items():
+        click.echo(f"kernel {name}: {kernel.seen.version}, {', '.join(sorted(kernel.guests))}")
+    for what, why in lacking.items():
+        click.echo(f"{what} cannot be had: {why}")
+    return EXIT_LOST if lacking else EXIT_AGREES
 
 
 def environment_lines() -> Iterator[str]:

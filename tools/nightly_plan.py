@@ -10,6 +10,7 @@ from pathlib import Path
 from harness.campaign.history.records import Case, Finding, FindingSeen, Kind, Status
 from harness.campaign.nights.choosing import (
     FULL_GUESS_S,
+    FUZZED_GUESS_S,
     GUESS_S,
     Chooser,
     Past,
@@ -47,7 +48,7 @@ def works_of(plan: Plan, kernels: Mapping[str, Prepared | None]) -> list[Work]:
     works = [
         Work(
             case=Case(line.kind, line.name, str(line.shape)), kernel=name, line=line,
-            most=line.units, states=line.states, guest=str(_USUAL),
+            most=line.units, states=line.states, guest=str(_USUAL), guess_s=_guess_s(line),
         )
         for line in plan.lines
         for name in kernels
@@ -65,6 +66,10 @@ def works_of(plan: Plan, kernels: Mapping[str, Prepared | None]) -> list[Work]:
     }
     works += sorted(stories.values(), key=lambda work: work.guess_s)  # stable
     return [w for w in works if (k := kernels[w.kernel]) is None or w.guest in k.guests]
+
+
+def _guess_s(line: Line) -> float:
+    return max(GUESS_S, FUZZED_GUESS_S * line.states if line.kind is Kind.FUZZ else 0.0)
 
 
 def needed_guests(plan: Plan) -> dict[str, set[GuestName]]:
@@ -208,7 +213,7 @@ def plan_lines(plan: Plan, past: Past, budget_s: float, workers: int) -> Iterato
     """Print a plan, and what it takes by what nights before have taken."""
     names = {kernel.name: None for kernel in plan.kernels}
     works = works_of(plan, names)
-    full = sum(work.guess_s > GUESS_S for work in works)
+    full = sum(work.line is None and work.guess_s > GUESS_S for work in works)
     chooser = Chooser(works, past)
     once_s: defaultdict[str, float] = defaultdict(float)
     counts: defaultdict[str, int] = defaultdict(int)

@@ -105,7 +105,9 @@ def test_the_plan_that_is_built_in_reads() -> None:
     assert plan.budget_s == 8 * 3600
     names = [kernel.name for kernel in plan.kernels]
     assert names == ["5.10", "6.1", "6.12", "newest", "rc"]
-    assert [each.names for each in plan.stories] == [("all",)]
+    assert [(each.names, each.mdadm) for each in plan.stories] == [
+        (("all",), ()), (("quick",), ("4.4", "4.6"))
+    ]  # fmt: skip
     assert {line.kind for line in plan.lines} == {Kind.EXPLORE, Kind.FUZZ}
 
 

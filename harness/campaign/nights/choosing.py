@@ -25,6 +25,7 @@ from harness.campaign.nights.plan import Line
 
 GUESS_S = 20.0  # that a unit takes, before any has been seen
 FULL_GUESS_S = 90.0  # in a full guest
+FUZZED_GUESS_S = 2.0  # of a fuzzed state
 _MOST_LETTERS = 160  # of a signature, behind the name of a case
 MARGIN = 1.25  # of what a unit takes usually, before it is begun
 
