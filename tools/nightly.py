@@ -101,7 +101,7 @@ def nightly(
     plan = read_plan(plan_file)
     needed_guests(plan)  # its scenarios and each mdadm are known
     if fetch:
-        return _fetch(plan, accel)
+        return _fetch(plan)
     budget_s = budget_s or plan.budget_s
     folder = (out or Path(f"night-{time.strftime('%Y-%m-%d', time.gmtime())}")).absolute()
     with opened_history(history_path(db)) as history:
@@ -119,10 +119,13 @@ def nightly(
             return _OneNight(history, run, plan, folder, began, budget_s, say).go(accel, pool)
 
 
-def _fetch(plan: Plan, accel: str) -> int:
-    """Have on this machine all that a night needs; return 3 where something cannot be had."""
+def _fetch(plan: Plan) -> int:
+    """Have on this machine all that a night needs; return 3 where something cannot be had.
+
+    No guest is started, not even to see whether KVM works.
+    """
     with progress("nightly") as say:
-        found, lacking = prepared(plan.kernels, needed_guests(plan), accel, say=say)
+        found, lacking = prepared(plan.kernels, needed_guests(plan), "tcg", say=say)
     for name, kernel in found.items():
         click.echo(f"kernel {name}: {kernel.seen.version}, {', '.join(sorted(kernel.guests))}")
     for what, why in lacking.items():

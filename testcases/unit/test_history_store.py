@@ -192,6 +192,25 @@ def test_a_baseline_is_a_run_of_a_name(tmp_path: Path) -> None:
         }  # fmt: skip
 
 
+def test_a_full_disk_is_told_and_what_was_written_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "h"
+    with opened_history(path) as store:
+        run = store.begin_run("night")
+        store.add_unit(run, unit(part="1"))
+
+    def fill() -> None:
+        with opened_history(path) as store:
+            (pages,) = store._connection.execute("PRAGMA page_count").fetchone()
+            store._connection.execute(f"PRAGMA max_page_count = {pages}")
+            for number in range(2, 2000):
+                store.add_unit(run, unit(part=str(number)))
+
+    with pytest.raises(BadInput, match="disk is full; free some space, or name another with --db"):
+        fill()
+    with opened_history(path) as store:
+        assert "1" in {result.part for _, result in store.units([run])}
+
+
 # Findings
 
 
