@@ -137,7 +137,7 @@ def _page(unit: Unit, title: str, cases: Iterable[Case], shape: Shape | None) ->
     shown = tuple(replace(case, evidence=None) for case in cases)
     return html_text(RunReport(
         title=title, command=unit.spec["repeat"], kernels=(kernel["release"],),
-        began_s=time.time(), seconds=0.0, cases=shown,
+        began_s=unit.began, seconds=time.time() - unit.began, cases=shown,
         facts=facts if shape is None else {"array": str(shape), **facts},
     ))  # fmt: skip
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ class Unit:
     spec: Mapping[str, Any]
     image: GuestImage
     folder: Path
+    began: float = field(default_factory=time.time)  # seconds since 1970
 
     @property
     def shape(self) -> Shape:

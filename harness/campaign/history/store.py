@@ -41,6 +41,7 @@ from harness.campaign.history.whats_new import WINDOW, Comparison, compare
 from harness.errors import BadInput
 
 DEFAULT_BASELINE = "default"
+_LEAST_LETTERS = 4  # of a finding's id
 _TAKEN_WORDS = re.compile(rf"\d+|{LAST.pattern}|")
 _Cell = tuple[int, int, int]  # run, case, kernel, as their rows are numbered
 
@@ -191,14 +192,15 @@ class History:
                 raise BadInput(f"{signature}: no unit has met this finding")
 
     def find_finding(self, text: str) -> Finding:
-        """Return the finding of an id, or of its beginning, or of a known issue's name.
+        """Return the finding of an id, or of the first four letters of it and more, or of a known
+        issue's name.
 
         Raises:
             BadInput: there is none, or more than one.
         """
         every = self.findings()
         found = [each for each in every if text == each.signature] or [
-            each for each in every if text and each.id.startswith(text)
+            each for each in every if len(text) >= _LEAST_LETTERS and each.id.startswith(text)
         ]
         if len(found) != 1:
             several = f"{len(found)} findings begin so" if found else "no finding is called so"
