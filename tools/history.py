@@ -74,7 +74,7 @@ def show(*, wanted: str | None, last: int, db: Path | None, as_json: bool) -> No
 
     A cell is its worst unit, of several with how many of them it is.
     """
-    with _reading(db) as store:
+    with reading(db) as store:
         if wanted is not None:
             run = store.find_run(wanted)
             cells, findings = store.cells([run]), store.findings(run)
@@ -107,7 +107,7 @@ def trend(*, case: str, kernel: str, last: int, db: Path | None, as_json: bool) 
     SLOWER is said where the newest five nights are slower than those before them by
     20 % at least, and by more than noise.
     """
-    with _reading(db) as store:
+    with reading(db) as store:
         runs = store.runs(last)
         trends = trends_of(runs, store.cells(runs, case=case, kernel=kernel))
     if as_json:
@@ -142,7 +142,7 @@ def compare_command(
 
     Exit status: 0 nothing is red that was not so before, 1 something is, 2 misuse.
     """
-    with _reading(db) as store:
+    with reading(db) as store:
         found = store.comparison(
             store.find_run(before), store.find_run(now), _baseline(store, baseline), window=window
         )
@@ -169,7 +169,7 @@ def findings_command(*, every: bool, db: Path | None, as_json: bool) -> None:
 
     An ID is the name of the finding's bundle as well.
     """
-    with _reading(db) as store:
+    with reading(db) as store:
         found = [each for each in store.findings() if every or each.is_followed]
     if as_json:
         _print_json({"schema": SCHEMA, "findings": [finding_json(each) for each in found]})
@@ -198,7 +198,7 @@ def close(*, wanted: str, note: str | None, db: Path | None) -> None:
 def baseline_command(*, wanted: str | None, name: str, db: Path | None) -> None:
     """Note RUN as what later runs are compared with; without RUN, list what is noted."""
     if wanted is None:
-        with _reading(db) as store:
+        with reading(db) as store:
             known = store.baselines()
         _print(f"{name}: {run.name} ({run.number})" for name, run in known.items())
         return
@@ -248,7 +248,7 @@ def export(
 ) -> None:
     """Write all that is known, a row for each unit of work."""
     target = None if out is None else target_of(out, force=force)
-    with _reading(db) as store:
+    with reading(db) as store:
         runs = [store.find_run(text) for text in wanted] or store.runs()
         lines = exported(form, runs, store.units(runs))
         if target is None:
@@ -264,7 +264,7 @@ def export(
 
 
 @contextmanager
-def _reading(db: Path | None) -> Iterator[History]:
+def reading(db: Path | None) -> Iterator[History]:
     """Give the history as it is at this moment; one in memory where there is none yet."""
     path = history_path(db)
     if not path.exists() and db is None:

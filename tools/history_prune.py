@@ -22,13 +22,15 @@ class NightLimits:
     keep: int
     max_gib: float
 
-    def removal(self, needed: set[str], *, dry_run: bool) -> Removal:
+    def removal(self, needed: set[str], findings: list[Path], *, dry_run: bool) -> Removal:
         """Remove what goes, or in a *dry_run* only return it."""
         most = round(self.max_gib * _GIB)
         if dry_run:
             folders = night_folders(self.root, needed=needed)
             return nights_to_remove(folders, keep=self.keep, max_bytes=most)
-        return remove_old_nights(self.root, keep=self.keep, max_bytes=most, needed=needed)
+        return remove_old_nights(
+            self.root.absolute(), keep=self.keep, max_bytes=most, needed=needed, findings=findings
+        )
 
 
 def prune_lines(
@@ -39,7 +41,8 @@ def prune_lines(
     gone = store.would_forget(keep_runs=keep) if dry_run else store.forget(keep_runs=keep)
     if compact and not dry_run:
         store.compact()
-    removal = None if nights is None else nights.removal(needed, dry_run=dry_run)
+    bundles = [Path(each.bundle) for each in store.findings() if each.bundle]
+    removal = None if nights is None else nights.removal(needed, bundles, dry_run=dry_run)
     yield from _lines(gone, removal, dry_run=dry_run)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,8 +23,8 @@ from harness.campaign.nights.text import terminal_lines
 from harness.campaign.nights.view import SetAside
 from harness.campaign.nights.workers import Workers, workers
 from harness.campaign.nights.writing import PAGE, write_night
-from harness.errors import EXIT_AGREES, EXIT_DIFFERS, EXIT_LOST, BadInput
-from tools.history import db_option, history_path
+from harness.errors import EXIT_AGREES, EXIT_DIFFERS, EXIT_LOST, BadInput, Unavailable
+from tools.history import db_option, history_path, reading
 from tools.nightly_kernels import Prepared, prepared
 from tools.nightly_plan import needed_guests, plan_lines, repeats, spec_maker, works_of
 from tools.nightly_unit import run_unit
@@ -91,7 +92,7 @@ def nightly(
     Interrupted, the same command goes on with the night.
 
     Exit status: 0 nothing new is red, 1 something is, 2 misuse, 3 no kernel or no worker
-    could be had, 130 interrupted.
+    could be had, or nothing could be judged, 130 interrupted.
     """
     if environment:
         for line in environment_lines():
@@ -100,23 +101,34 @@ def nightly(
     began = time.monotonic()
     plan = read_plan(plan_file)
     needed_guests(plan)  # its scenarios and each mdadm are known
-    if fetch:
-        return _fetch(plan)
-    budget_s = budget_s or plan.budget_s
-    folder = (out or Path(f"night-{time.strftime('%Y-%m-%d', time.gmtime())}")).absolute()
-    with opened_history(history_path(db)) as history:
+    with _as_lost():
+        if fetch:
+            return _fetch(plan)
+        budget_s = budget_s or plan.budget_s
         if dry_run:
-            for line in plan_lines(plan, _past(history, None, ()), budget_s, count):
-                click.echo(line)
+            with reading(db) as history:
+                for line in plan_lines(plan, _past(history, None, ()), budget_s, count):
+                    click.echo(line)
             return EXIT_AGREES
-        _require_folder(folder)
-        with (
-            alone_in(folder),
-            progress("nightly") as say,
-            workers(run_unit, count=count, scheduler=scheduler) as pool,
-        ):
-            run = _run(history, plan, folder, budget_s)
-            return _OneNight(history, run, plan, folder, began, budget_s, say).go(accel, pool)
+        with opened_history(history_path(db)) as history:
+            folder = _folder(history, plan, out)
+            with (
+                alone_in(folder, "a night goes on in it; wait for it, or take another folder"),
+                progress("nightly") as say,
+                workers(run_unit, count=count, scheduler=scheduler) as pool,
+            ):
+                run = _run(history, plan, folder, budget_s)
+                return _OneNight(history, run, plan, folder, began, budget_s, say).go(accel, pool)
+
+
+@contextlib.contextmanager
+def _as_lost() -> Iterator[None]:
+    """Let what cannot be had end a night with 3: 2 is for misuse."""
+    try:
+        yield
+    except Unavailable as error:
+        error.exit_status = EXIT_LOST
+        raise
 
 
 def _fetch(plan: Plan) -> int:
@@ -175,6 +187,8 @@ class _OneNight:
         for line in terminal_lines(view):
             click.echo(line)
         click.echo(f"page       {self.folder / PAGE}")
+        if not view.judged:
+            return EXIT_LOST
         return EXIT_DIFFERS if view.is_red else EXIT_AGREES
 
     def _night(self, kernels: Mapping[str, Prepared], pool: Workers) -> Night:
@@ -217,22 +231,30 @@ def _past(history: History, run: Run | None, new: frozenset[str] | tuple[()]) ->
     return Past.of(cells, usual_paces(cells), new)
 
 
-def _run(history: History, plan: Plan, folder: Path, budget_s: float) -> Run:
-    """Begin a night, or go on with the one that was interrupted in this folder."""
-    open_run = history.unfinished(plan.hash)
-    if open_run is not None and open_run.out == str(folder):
-        return open_run
-    if (folder / PAGE).exists():
-        raise BadInput(f"--out {folder}: has a night that is over; take another folder")
-    name = free_name(folder.name, {run.name for run in history.runs()})
-    return history.begin_run(
-        name, command=typed_command(), plan_hash=plan.hash, budget_s=budget_s,
-        out=str(folder),
-    )  # fmt: skip
-
-
-def _require_folder(folder: Path) -> None:
+def _folder(history: History, plan: Plan, out: Path | None) -> Path:
+    """Return the folder of the night, made if need be: without ``--out`` that of the night of this
+    plan that was interrupted, or today's.
+    """
+    if out is None:
+        interrupted = history.unfinished(plan.hash)
+        today = time.strftime("%Y-%m-%d", time.gmtime())
+        out = Path(interrupted.out if interrupted is not None else f"night-{today}")
+    folder = out.absolute()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BadInput(f"--out {folder}: cannot be made: {error.strerror}") from error
+    return folder
+
+
+def _run(history: History, plan: Plan, folder: Path, budget_s: float) -> Run:
+    """Begin a night, or go on with the one that was interrupted in this folder."""
+    interrupted = history.unfinished(plan.hash, str(folder))
+    if interrupted is not None:
+        return interrupted
+    if (folder / PAGE).exists():
+        raise BadInput(f"--out {folder}: has a night that is over; take another folder")
+    name = free_name(folder.name, {run.name for run in history.runs()})
+    return history.begin_run(
+        name, command=typed_command(), plan_hash=plan.hash, budget_s=budget_s, out=str(folder)
+    )

@@ -66,18 +66,28 @@ def packed(
     if bundle.verdict.outcome is not Outcome.DIFFERS or signature in unit.spec["packed"]:
         return nothing
     target = unit.folder / "red.mdjr"
-    save_bundle(target, bundle)
+    try:
+        save_bundle(target, bundle)
+    except BadInput:  # larger than a reader takes
+        return nothing
     return {
-        "bundle": _small(target.read_bytes()), "bundle_of": signature,
-        "evidence": _small(page().encode()),
+        "bundle": _small(target.read_bytes()), "bundle_of": signature, "evidence": _drawn(page)
     }  # fmt: skip
+
+
+def _drawn(page: Callable[[], str]) -> bytes | None:
+    """Return a page; none where it cannot be drawn, which must not cost the verdict."""
+    try:
+        return _small(page().encode())
+    except Exception:
+        return None
 
 
 def _followed_by(bundle: Bundle) -> str:
     """Return the signature of the finding that a bundle was packed for."""
     story = bundle.scenario.name if bundle.scenario is not None else ""
-    version = bundle.kernel.version
-    return str(unexplained_reason(bundle.verdict, version, bundle.shape, story))
+    kernel = bundle.kernel.told_by
+    return str(unexplained_reason(bundle.verdict, kernel, bundle.shape, story))
 
 
 def _small(data: bytes) -> bytes | None:
@@ -148,8 +158,9 @@ def _page(unit: Unit, title: str, cases: Iterable[Case], shape: Shape | None) ->
 def minimised(unit: Unit) -> dict[str, Any]:
     """Reduce a bundle that another unit has sent."""
     bundle = _bundle(unit)
-    best = bundle
-    limits = Limits(limit_s=unit.spec["minimise_s"], tries=_TRIES)
+    best, words = bundle, "as it was found: it did not show again"
+    limit_s = unit.spec["minimise_s"]
+    limits = Limits(limit_s=limit_s, tries=_TRIES, deadline=time.monotonic() + 2 * limit_s)
 
     def better(each: Bundle) -> None:
         nonlocal best
@@ -157,9 +168,10 @@ def minimised(unit: Unit) -> dict[str, Any]:
 
     with contextlib.suppress(BadInput):  # it does not show again: it stays as it is
         best = minimise_bundle(bundle, _bench(unit), limits, better)
+        words = size_in_words(best)
     path = unit.folder / "smaller.mdjr"
     save_bundle(path, best)
-    return {"bundle": path.read_bytes(), "words": size_in_words(best)}
+    return {"bundle": path.read_bytes(), "words": words}
 
 
 def repeated(unit: Unit) -> dict[str, Any]:

@@ -56,6 +56,7 @@ class Prepared:
     kernel_image: Path
     guests: Mapping[str, Guest]  # by their names as text
     injects: bool
+    words: tuple[str, ...] = ()  # what a command takes to run on it
 
 
 Needed = Mapping[str, Collection[GuestName]]  # by the kernel's name
@@ -82,6 +83,8 @@ def prepared(
             continue
         if guests:
             found[planned.name] = _prepared(planned, kernel, guests)
+        elif planned.name not in needed:
+            lacking[f"kernel {planned.name}"] = "nothing of the plan is to be done on it"
     if not found:
         what, why = next(iter(lacking.items()))
         raise Unavailable(f"no kernel of the plan can be had; {what}: {why}")
@@ -95,10 +98,13 @@ def _note(lacking: dict[str, str], what: str, error: HarnessError, say: Say) -> 
 
 def _prepared(planned: PlannedKernel, kernel: Kernel, guests: Mapping[str, Guest]) -> Prepared:
     facts = kernel_facts(kernel)
+    words: tuple[str, ...] = ("--kernel", planned.name)
+    if planned.image:
+        words = ("--kernel", planned.image, "--modules", planned.modules)
     return Prepared(
         seen=KernelSeen(planned.name, kernel.release, kernel.version, kernel.identity),
         facts={**asdict(facts), "replaced": list(facts.replaced)}, kernel_image=kernel.image,
-        guests=guests, injects=injects(planned.name, kernel),
+        guests=guests, injects=injects(planned.name, kernel), words=words,
     )  # fmt: skip
 
 

@@ -27,6 +27,7 @@ from harness.errors import BadInput
 from harness.md.shape import Shape, encode_shape
 from harness.recovery.layout import layout_of
 from kvm_images.debian_root import DEFAULT_MDADM, mdadm_of, suite_of
+from kvm_images.kernels import base_of
 from tools.nightly_kernels import GuestName, Prepared, Spec
 from tools.nightly_told import plain
 from tools.scenarios import FOLDER, find_scenario
@@ -60,12 +61,15 @@ def works_of(plan: Plan, kernels: Mapping[str, Prepared | None]) -> list[Work]:
         for scenario in _scenarios(chosen)
         for guest in _guests(chosen, scenario)
         for name, kernel in kernels.items()
-        if applies(chosen.kernels, name)
-        and (not scenario.injects or (kernel is not None and kernel.injects))
+        if applies(chosen.kernels, name) and (not scenario.injects or _injects(name, kernel))
         for work in [_told(scenario, guest, name, chosen.repeats)]
     }
     works += sorted(stories.values(), key=lambda work: work.guess_s)  # stable
     return [w for w in works if (k := kernels[w.kernel]) is None or w.guest in k.guests]
+
+
+def _injects(name: str, kernel: Prepared | None) -> bool:
+    return base_of(name) is not None if kernel is None else kernel.injects
 
 
 def _guess_s(line: Line) -> float:
@@ -87,11 +91,16 @@ def repeats(findings: Iterable[Finding], kernels: Mapping[str, Prepared]) -> Ite
         if finding.status is Status.CLOSED or not Path(finding.bundle).is_file():
             continue
         try:
-            of = load_bundle(Path(finding.bundle)).guest
+            bundle = load_bundle(Path(finding.bundle))
         except BadInput:  # damaged since
             continue
-        guest = str(GuestName(of.kind, mdadm_of(of.mdadm)))
-        fitting = [name for name, kernel in kernels.items() if guest in kernel.guests]
+        guest = str(GuestName(bundle.guest.kind, mdadm_of(bundle.guest.mdadm)))
+        needs_faults = bundle.scenario is not None and bundle.scenario.injects
+        fitting = [
+            name
+            for name, kernel in kernels.items()
+            if guest in kernel.guests and (kernel.injects or not needs_faults)
+        ]
         seen = FindingSeen(finding.oracle, finding.sentence, finding.known_as)
         yield from repeats_of(seen, finding.bundle, guest, fitting)
 
@@ -100,7 +109,7 @@ def _every_guest(plan: Plan) -> Iterator[GuestName]:
     yield _USUAL
     for chosen in plan.stories:
         for mdadm in chosen.mdadm or (DEFAULT_MDADM,):
-            yield from (GuestName(kind.value, mdadm) for kind in GuestKind)
+            yield from (GuestName(kind.value, mdadm_of(mdadm)) for kind in GuestKind)
 
 
 def _told(scenario: Scenario, guest: GuestName, kernel: str, repeats: int) -> Work:
@@ -123,7 +132,7 @@ def _guests(chosen: Stories, scenario: Scenario) -> Iterator[GuestName]:
             suite_of(mdadm)
         except BadInput as wrong:
             raise BadInput(f"scenarios: {wrong}") from wrong
-        yield GuestName(kind.value, mdadm)
+        yield GuestName(kind.value, mdadm_of(mdadm))  # a suite by the mdadm that it has
 
 
 def _scenarios(chosen: Stories) -> list[Scenario]:
@@ -152,8 +161,8 @@ def spec_maker(kernels: Mapping[str, Prepared], night: int) -> Callable[[Work, i
         guest = kernel.guests[work.guest].facts
         common = {"part": part_of(number), "seed": seed, "guest": guest, "kernel": kernel.facts}
         if work.bundle:
-            data, name = Path(work.bundle).read_bytes(), shlex.quote(work.bundle)
-            repeat = f"tools/mdjournal repro run {name} --kernel {work.kernel}"
+            data = Path(work.bundle).read_bytes()
+            repeat = _typed("repro", "run", work.bundle, *kernel.words)
             assert work.finding is not None
             finding = plain(work.finding)
             return {
@@ -161,29 +170,33 @@ def spec_maker(kernels: Mapping[str, Prepared], night: int) -> Callable[[Work, i
             }  # fmt: skip
         if work.line is None:
             story = stories[work.story]
-            words = [f"scenarios run {story.name} --kernel {work.kernel} --seed {seed}"]
-            words += [f"--mdadm {mdadm_of(guest['mdadm'])}", f"--guest {guest['kind']}"]
+            mdadm = mdadm_of(guest["mdadm"])
+            words = ("scenarios", "run", story.name, "--seed", str(seed), "--mdadm", mdadm,
+                     "--guest", guest["kind"])  # fmt: skip
             return {
                 **common, "do": "scenario", "scenario": encode_scenario(story),
-                "injects": kernel.injects, "repeat": " ".join(["tools/mdjournal", *words]),
+                "injects": kernel.injects, "repeat": _typed(*words, *kernel.words),
             }  # fmt: skip
         line = work.line
         assert line.shape is not None
         return {
             **common, "do": line.kind.value, "shape": encode_shape(line.shape),
             "states": line.states, "steps": line.steps,
-            "repeat": " ".join(["tools/mdjournal", *_words(line, work.kernel, seed)]),
+            "repeat": _typed(*_words(line, seed), *kernel.words),
         }  # fmt: skip
 
     return spec_of
 
 
-def _words(line: Line, kernel: str, seed: int) -> Iterator[str]:
-    """Yield a line's unit as a command."""
+def _typed(*words: str) -> str:
+    return shlex.join(["tools/mdjournal", *words])
+
+
+def _words(line: Line, seed: int) -> Iterator[str]:
+    """Yield a line's unit as a command, but for its kernel."""
     shape = line.shape
     assert shape is not None
-    yield from (line.kind.value, "--kernel", kernel, "--seed", str(seed))
-    yield from ("--states", str(line.states))
+    yield from (line.kind.value, "--seed", str(seed), "--states", str(line.states))
     if line.kind is Kind.EXPLORE:
         yield from ("--steps", str(line.steps))
     yield from _shape_words(shape)

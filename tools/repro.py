@@ -146,7 +146,7 @@ def _as_seen(bundle: Bundle, kernel: Kernel, judged: Judgement) -> Bundle:
     verdict = judged.attempt.verdict
     if bundle.reason is not None:
         return replace(seen, verdict=verdict)
-    reason = reason_in(verdict, kernel.version, bundle.shape)
+    reason = reason_in(verdict, kernel_facts(kernel).told_by, bundle.shape)
     return replace(seen, verdict=verdict, reason=reason, kernel=kernel_facts(kernel))
 
 

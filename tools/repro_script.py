@@ -71,7 +71,7 @@ def _render(template: Path, bundle: Bundle, made: dict[str, Any], **more: Any) -
 
 def _era_of(bundle: Bundle) -> Era:
     try:
-        return era_to_run(bundle.kernel.version)
+        return era_to_run(bundle.kernel.told_by)
     except BadInput:
         return NEWEST_ERA
 

@@ -54,6 +54,11 @@ def parse_version(text: str) -> tuple[int, int, int]:
     return int(match[1]), int(match[2]), int(match[3] or 0)
 
 
+def is_version(text: str) -> bool:
+    """Whether a text begins as a kernel version does."""
+    return _VERSION.match(text) is not None
+
+
 def era_of_version(text: str) -> Era:
     """Return the era of a kernel version.
 

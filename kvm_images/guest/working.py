@@ -27,6 +27,8 @@ BLKZEROOUT = 0x127F
 Answer = dict[str, Any]
 Mark = Callable[[str], object]
 
+LEAST_STEPS = 1  # of what is written beside all else: what has hardly begun is no load
+
 
 def work(
     descriptor: int,
@@ -49,7 +51,7 @@ def work(
         fill: what their sectors hold.
         last: number of the write before these.
         deadline_s: of each step.
-        until: ends the work before its last step once it is set.
+        until: ends the work before its last step once it is set, and something was done.
 
     Returns:
         ``last``, the last write; ``failed``: numbers of the bursts' last writes that ended with
@@ -60,7 +62,7 @@ def work(
     done_steps = 0
     try:
         for step in steps:
-            if until is not None and until.is_set():
+            if until is not None and until.is_set() and done_steps >= LEAST_STEPS:
                 break
             acts: list[Callable[[], None]]
             if step["do"] == "write":

@@ -16,7 +16,7 @@ import pytest
 
 from harness.campaign.history.records import FindingSeen, Status
 from harness.campaign.history.store import History, opened_history
-from harness.errors import BadInput
+from harness.errors import BadInput, Unavailable
 from harness.verdict.reason import Reason
 from harness.verdict.verdict import Outcome
 from testcases.unit.made_nights import (
@@ -205,7 +205,7 @@ def test_a_full_disk_is_told_and_what_was_written_is_there(tmp_path: Path) -> No
             for number in range(2, 2000):
                 store.add_unit(run, unit(part=str(number)))
 
-    with pytest.raises(BadInput, match="disk is full; free some space, or name another with --db"):
+    with pytest.raises(Unavailable, match="disk is full; free some space, or name"):
         fill()
     with opened_history(path) as store:
         assert "1" in {result.part for _, result in store.units([run])}

@@ -119,6 +119,6 @@ def test_the_past_is_what_cells_of_nights_before_come_to() -> None:
     ]  # fmt: skip
     past = Past.of(cells, {(STORY, OLD): 3.0}, {NEW})
     assert past.states[EXPLORED, OLD] == 502  # a unit counts as well: scenarios have no states
-    assert past.red == {(STORY, OLD), (STORY, NEW)}
+    assert past.red == {(STORY, OLD)}  # a known issue is no reason to hurry
     assert past.new_kernels == {NEW}
     assert past.pace_s == {(STORY, OLD): 3.0}

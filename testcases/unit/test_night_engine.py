@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from harness.campaign.history.records import Case, Finding, Kind, Run, Status
 from harness.campaign.history.store import History, opened_history
 from harness.campaign.nights import engine
-from harness.campaign.nights.choosing import Chooser, Past, Work, part_of
+from harness.campaign.nights.choosing import MOST_FAILURES, Chooser, Past, Work, part_of
 from harness.campaign.nights.engine import Night, NightGuest, NightKernel, units_done
 from harness.campaign.nights.workers import Done
 from harness.campaign.reproducing.bundle import GuestFacts
@@ -27,6 +28,7 @@ RED = {"oracle": "read", "sentence": "block N is old", "known_as": "", "count": 
 SIGNATURE = "read: block N is old"
 WORK = Work(case=Case(Kind.EXPLORE, "five"), kernel=KERNEL.name, line=None, most=3, states=10,
             guest="g")  # fmt: skip
+WORK2 = replace(WORK, case=Case(Kind.EXPLORE, "six"), most=1)
 Answer = Mapping[str, Any] | Done | None
 Unit = tuple[int, Mapping[str, Any]]
 
@@ -235,12 +237,66 @@ def test_what_takes_its_workers_along_is_set_aside_and_told(nights: Nights, cloc
 
 def test_a_unit_that_failed_is_without_a_verdict(nights: Nights, clock: Clock) -> None:
     failed = Done(0, None, "GuestLost: it said nothing")
-    account = nights.night().go(FakePool(clock, lambda _: failed))
+    account = nights.night(replace(WORK, most=2)).go(FakePool(clock, lambda _: failed))
     assert account.set_aside == []
     results = list(nights.history.units([nights.run]))
     assert {(u.outcome, u.reason) for _, u in results} == {
         (Outcome.HARNESS_FAILED, "GuestLost: it said nothing")
     }
+
+
+def test_a_place_where_nothing_works_is_left_alone_and_told(nights: Nights, clock: Clock) -> None:
+    failed = Done(0, None, "HarnessError: no QEMU is there")
+    pool = FakePool(clock, lambda _: failed)
+    account = nights.night(replace(WORK, most=0)).go(pool)
+    assert len(pool.handed) <= MOST_FAILURES + pool.count
+    assert [(each.what, each.why) for each in account.set_aside][:1] == [
+        ("explore five on 6.1, from unit 3 on", "HarnessError: no QEMU is there")
+    ]
+
+
+def test_failures_between_which_a_unit_was_well_are_borne(nights: Nights, clock: Clock) -> None:
+    failed, every = Done(0, None, "GuestLost: it said nothing"), itertools.count()
+    pool = FakePool(clock, lambda spec: green(spec) if next(every) % 3 == 2 else failed)
+    nights.night(replace(WORK, most=12)).go(pool)
+    assert len(pool.handed) == 12
+
+
+def test_a_bundle_that_is_gone_is_set_aside(nights: Nights, clock: Clock) -> None:
+    night = nights.night(replace(WORK, most=2), WORK2)
+    spec_of = night._spec_of
+
+    def gone(work: Work, number: int) -> Mapping[str, Any]:
+        if work.case == WORK2.case:
+            raise FileNotFoundError(2, "No such file or directory", "/night1/x.mdjr")
+        return spec_of(work, number)
+
+    night._spec_of = gone
+    pool = FakePool(clock, green)
+    account = night.go(pool)
+    assert pool.did == ["unit 1", "unit 2"]
+    assert [each.why for each in account.set_aside] == [
+        "[Errno 2] No such file or directory: '/night1/x.mdjr'"
+    ]
+
+
+def test_a_night_without_any_worker_ends(nights: Nights, clock: Clock) -> None:
+    pool = FakePool(clock, lambda _: None)
+    pool.count = 0
+    began = clock.now
+    with pytest.raises(Unavailable, match="no worker has been there for 2 minutes; start some"):
+        nights.night(budget_s=5000.0).go(pool)
+    assert clock.now - began < 200.0
+
+
+def test_a_finding_that_was_closed_meanwhile_stays_closed(nights: Nights, clock: Clock) -> None:
+    def closed(spec: Mapping[str, Any]) -> Answer:
+        if spec["do"] == "minimise":
+            nights.history.follow_finding(SIGNATURE, Status.CLOSED, note="mended")
+        return green(spec) if spec["do"] == "repro" else red(spec)
+
+    nights.night(replace(WORK, most=1)).go(FakePool(clock, closed))
+    assert (nights.finding().status, nights.finding().smallest) == (Status.CLOSED, "1 write")
 
 
 def test_nothing_is_begun_behind_the_deadline(nights: Nights, clock: Clock) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from harness.campaign.nights.inputs import KEPT_S, InputFile, input_of, received
-from harness.errors import Unavailable
 
 CONTENT = b"kernel" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -30,7 +29,7 @@ def arrived(sent: InputFile) -> InputFile:
     """Send it as Dask does: with its content beside the pickle."""
     buffers: list[pickle.PickleBuffer] = []
     data = pickle.dumps(sent, protocol=5, buffer_callback=buffers.append)
-    assert len(data) < 500
+    assert len(data) < 1000
     found = pickle.loads(data, buffers=[bytes(each.raw()) for each in buffers])
     assert isinstance(found, InputFile)
     return found
@@ -56,8 +55,7 @@ def test_what_is_there_is_not_written_again(sent: InputFile) -> None:
 
 
 def test_what_came_as_something_else_is_refused(sent: InputFile) -> None:
-    with pytest.raises(ValueError, match="as something else"):
-        received(SHA256, b"other")
+    assert received(SHA256, b"other").problem.endswith("cannot be kept: it came as something else")
     assert not (sent.path.parent / "cache" / "inputs").exists()
 
 
@@ -74,5 +72,8 @@ def test_a_full_disk_is_told(sent: InputFile, monkeypatch: pytest.MonkeyPatch) -
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(Unavailable, match="no space left"):
-        received(SHA256, CONTENT)
+    # Dask waits for ever for what cannot be unpickled: it arrives, and says what is wrong.
+    there = arrived(sent)
+    assert "no space left" in there.problem
+    # And so does who gets it from there.
+    assert arrived(there).problem == there.problem

@@ -67,7 +67,11 @@ def test_old_nights_are_removed_and_nothing_else(tmp_path: Path) -> None:
     (root / "night1" / "evidence").mkdir()
     (root / "night1" / "evidence" / "x.html").touch()
     (root / "night2" / "evidence").symlink_to(elsewhere)
-    removal = remove_old_nights(root, keep=2, max_bytes=1 << 30, needed=("night2",))
+    (root / "night1" / "bundles" / "brought.mdjr").touch()  # its own is in another night
+    removal = remove_old_nights(
+        root, keep=2, max_bytes=1 << 30, needed=("night2",),
+        findings=[root / "night1" / "bundles" / "x.mdjr"],
+    )  # fmt: skip
     assert [each.name for each in removal.folders] == ["night1"]
     assert {path.name for path in root.iterdir()} == {
         "night1", "night2", "night3", "night4", "linked", "explored"
@@ -82,13 +86,14 @@ def test_removal_that_was_killed_is_finished(tmp_path: Path) -> None:
     write_night(tmp_path, 1).rename(tmp_path / ".removed-night1")
     write_night(tmp_path, 2)
     assert [each.name for each in night_folders(tmp_path)] == ["night2"]
-    remove_old_nights(tmp_path, keep=5, max_bytes=1 << 30)
+    kept = tmp_path / "night1" / "bundles" / "x.mdjr"
+    remove_old_nights(tmp_path, keep=5, max_bytes=1 << 30, findings=[kept])
     assert not list(tmp_path.glob(".*"))
     assert (tmp_path / "night1" / "bundles" / "x.mdjr").exists()
 
 
-def test_night_without_bundles_is_gone_wholly(tmp_path: Path) -> None:
-    (write_night(tmp_path, 1) / "bundles" / "x.mdjr").unlink()
+def test_night_without_bundles_that_are_followed_is_gone_wholly(tmp_path: Path) -> None:
+    write_night(tmp_path, 1)
     write_night(tmp_path, 2)
     remove_old_nights(tmp_path, keep=1, max_bytes=1 << 30)
     assert [path.name for path in tmp_path.iterdir()] == ["night2"]

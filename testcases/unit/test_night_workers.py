@@ -197,8 +197,12 @@ def test_inputs_are_sent_to_each_worker_once(bench: Bench) -> None:
 def test_what_is_under_way_can_be_given_up(bench: Bench) -> None:
     bench.submit("sleep", seconds=30.0)
     bench.submit("sleep", seconds=30.0)
+    wait_until(lambda: bool(begun(bench.notes, "unit-0") and begun(bench.notes, "unit-1")))
     assert sorted(bench.pool.cancel()) == [0, 1]
     assert bench.pool.next_done(0.2) is None
+    # Nobody waits for what comes of them: the scheduler has forgotten both.
+    processing = bench.pool._client.processing
+    wait_until(lambda: not any(processing().values()))  # type: ignore[no-untyped-call]
 
 
 def test_workers_leave_neither_process_nor_folder(tmp_path: Path, monkeypatch: Any) -> None:

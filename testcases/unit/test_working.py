@@ -92,3 +92,14 @@ def test_what_fails_in_a_worker_fails_for_who_asked() -> None:
     with pytest.raises(FileNotFoundError):
         worker.do(Path("/no/such/file").stat, 60)  # type: ignore[arg-type]
     worker.do(lambda: None, 60)
+
+
+def test_what_goes_on_beside_all_else_does_something_before_it_is_ended(array: int) -> None:
+    ended = threading.Event()
+    ended.set()
+    steps = [write((number, 8, 8)) for number in range(1, 20)]
+    answer = working.work(
+        array, steps, lambda _: None, seed=SEED, fill=Fill.STREAM, last=0, deadline_s=60,
+        until=ended,
+    )  # fmt: skip
+    assert (answer["done"], answer["last"]) == (working.LEAST_STEPS, working.LEAST_STEPS)

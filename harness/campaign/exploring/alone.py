@@ -12,9 +12,12 @@ from harness.errors import BadInput
 
 
 @contextlib.contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
+def alone_in(
+    folder: Path,
+    otherwise: str = "the same exploration is going on; wait for it, or give another --seed",
+) -> Iterator[None]:
     """Have an exploration's folder for oneself, made if it is not there; the kernel lets go of it
-    however the process ends.
+    however the process ends. *otherwise* is said to who comes second.
 
     Raises:
         BadInput: the same exploration is going on, or there can be no such folder.
@@ -28,8 +31,6 @@ def alone_in(folder: Path) -> Iterator[None]:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError:
-        raise BadInput(
-            f"{folder}: the same exploration is going on; wait for it, or give another --seed"
-        ) from None
+        raise BadInput(f"{folder}: {otherwise}") from None
     finally:
         os.close(descriptor)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from harness.errors import BadInput
+from harness.errors import BadInput, Unavailable
 
 APPLICATION_ID = 0x6D646A68  # "mdjh": other SQLite files of this project have versions as well
 _BUSY_S = 60.0  # a writer waits so long for another one
@@ -203,6 +203,10 @@ def connected(path: Path, *, create: bool) -> Iterator[sqlite3.Connection]:
             climb(connection, path)
             yield connection
     except sqlite3.OperationalError as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            raise Unavailable(
+                f"{path}: {error}; free some space, or name another with --db"
+            ) from error
         raise BadInput(f"{path}: {error}; free some space, or name another with --db") from error
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.IntegrityError):

@@ -168,7 +168,7 @@ class History:
 
     def follow_finding(
         self, signature: str, status: Status, *, bundle: str | None = None,
-        smallest: str | None = None, note: str | None = None,
+        smallest: str | None = None, note: str | None = None, keep_closed: bool = False,
     ) -> None:  # fmt: skip
         """Note how far a finding has been followed, and what there is new of it.
 
@@ -178,15 +178,18 @@ class History:
             bundle: whole path.
             smallest: how small it is, in words.
             note: why it is closed.
+            keep_closed: that it is closed by now stays so.
 
         Raises:
             BadInput: no unit has met it.
         """
         with self._lock, transaction(self._connection):
             changed = self._connection.execute(
-                "UPDATE findings SET status = ?, bundle = coalesce(?, bundle),"
+                "UPDATE findings SET"
+                " status = CASE WHEN ? AND status = 'closed' THEN status ELSE ? END,"
+                " bundle = coalesce(?, bundle),"
                 " smallest = coalesce(?, smallest), note = coalesce(?, note) WHERE signature = ?",
-                (status.value, bundle, smallest, note, signature),
+                (keep_closed, status.value, bundle, smallest, note, signature),
             )
             if not changed.rowcount:
                 raise BadInput(f"{signature}: no unit has met this finding")
@@ -278,9 +281,16 @@ class History:
         with self._lock:
             return queries.find_run(self._connection, text)
 
-    def unfinished(self, plan_hash: str) -> Run | None:
-        """Return the newest night of a plan that has not ended: it can be gone on with."""
-        mine = [run for run in self.runs() if run.plan_hash == plan_hash and run.ended is None]
+    def unfinished(self, plan_hash: str, out: str | None = None) -> Run | None:
+        """Return the newest night of a plan that has not ended: it can be gone on with.
+
+        With *out* it is the one of this folder.
+        """
+        mine = [
+            run
+            for run in self.runs()
+            if run.plan_hash == plan_hash and run.ended is None and out in (None, run.out)
+        ]
         return mine[-1] if mine else None
 
     def run_before(self, run: Run, *, good: bool = False) -> Run | None:

@@ -22,11 +22,13 @@ from harness.campaign.history.records import (
     place_of,
 )
 from harness.campaign.nights.plan import Line
+from harness.verdict.verdict import Outcome
 
 GUESS_S = 20.0  # that a unit takes, before any has been seen
 FULL_GUESS_S = 90.0  # in a full guest
 FUZZED_GUESS_S = 2.0  # of a fuzzed state
 _MOST_LETTERS = 160  # of a signature, behind the name of a case
+MOST_FAILURES = 3  # of a place, one after another, before it is left alone
 MARGIN = 1.25  # of what a unit takes usually, before it is begun
 
 
@@ -56,7 +58,7 @@ class Past:
     """What nights before say of places."""
 
     states: Counter[Place] = field(default_factory=Counter)  # covered in them
-    red: set[Place] = field(default_factory=set)  # lately
+    red: set[Place] = field(default_factory=set)  # lately, and no known issue explains it
     pace_s: dict[Place, float] = field(default_factory=dict)  # seconds of a state, or of a whole
     new_kernels: frozenset[str] = frozenset()  # names
 
@@ -68,7 +70,7 @@ class Past:
         past = cls(pace_s=dict(paces), new_kernels=frozenset(new_kernels))
         for cell in cells:
             past.states[place_of(cell)] += cell.states + cell.judged
-            if cell.red:
+            if cell.counts.get(Outcome.DIFFERS):
                 past.red.add(place_of(cell))
         return past
 
@@ -97,7 +99,7 @@ def repeats_of(finding: FindingSeen, bundle: str, guest: str, kernels: Iterable[
     return [
         Work(
             case=case, kernel=name, line=None, most=1, states=0, guest=guest, bundle=bundle,
-            finding=finding,
+            finding=finding, guess_s=FULL_GUESS_S,
         )
         for name in kernels
     ]  # fmt: skip
@@ -122,6 +124,7 @@ class Chooser:
         for place, number in done:
             self._given[place].add(number)
         self._took: dict[Place, float] = {}  # tonight, a unit at its longest
+        self._failures: Counter[Place] = Counter()  # one after another
 
     def put_first(self, works: Sequence[Work]) -> None:
         """Let more be done: among what has the same claim, before all that was there."""
@@ -147,6 +150,15 @@ class Chooser:
     def took(self, work: Work, seconds: float) -> None:
         """Note what a unit has taken."""
         self._took[work.place] = max(seconds, self._took.get(work.place, 0.0))
+        self._failures[work.place] = 0
+
+    def failed(self, work: Work) -> bool:
+        """Note a unit without a verdict; return whether its place is given up for it."""
+        self._failures[work.place] += 1
+        if self._failures[work.place] < MOST_FAILURES:
+            return False
+        self._works = [each for each in self._works if each.place != work.place]
+        return True
 
     def estimate_s(self, work: Work) -> float:
         """Return how long a unit of it takes."""

@@ -27,7 +27,7 @@ from harness.campaign.nights.folders import BUNDLES, EVIDENCE
 from harness.campaign.nights.view import SetAside
 from harness.campaign.nights.workers import Done
 from harness.campaign.reproducing.bundle_json import load_bundle
-from harness.errors import BadInput
+from harness.errors import BadInput, Unavailable
 from harness.storage.atomic import replacing
 from harness.storage.images import naming_full_disk
 from harness.verdict.verdict import Outcome
@@ -36,6 +36,7 @@ MINIMISE_S = 60.0  # for a finding, and again for smaller arrays
 _GRACE_S = 20.0  # behind the budget's end, for what is under way
 _LEAST_LIMIT_S = 900.0  # of a unit, before its worker takes it for hung
 _TELL_EVERY_S = 5.0
+_NO_WORKER_S = 120.0  # and the night is ended
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,16 +148,18 @@ class Night:
         self._urgent: list[_Open] = []  # findings to be minimised
         self._packed = {f.signature for f in history.findings() if Path(f.bundle).is_file()}
         self._told = 0.0
+        self._had_workers = time.monotonic()
         self.account = Account()
         self._go_on_with(history.findings())
 
     def _go_on_with(self, findings: Iterable[Finding]) -> None:
-        """Take up what this night has packed before it was interrupted."""
+        """Take up what this night, or another one, has packed and not made smaller."""
         for each in findings:
             path = Path(each.bundle)
-            if path.parent != self._folder / BUNDLES or not path.is_file():
+            if not path.is_file():
                 continue
-            self.account.bundles[each.signature] = f"{BUNDLES}/{path.name}"
+            if path.parent == self._folder / BUNDLES:
+                self.account.bundles[each.signature] = f"{BUNDLES}/{path.name}"
             kernel = self._kernels.get(each.last_kernel.name)
             if each.status is not Status.OPEN or kernel is None:
                 continue
@@ -183,7 +186,15 @@ class Night:
 
     def _hand_out(self, pool: Pool, left_s: float) -> None:
         # None waits behind another: a worker that dies is laid at the door of all that it has.
-        wanted = max(pool.count, 1)
+        count, now = pool.count, time.monotonic()
+        if count:
+            self._had_workers = now
+        elif now - self._had_workers > _NO_WORKER_S:
+            raise Unavailable(
+                f"no worker has been there for {_NO_WORKER_S / 60:.0f} minutes; start some with"
+                " dask worker, then the same command goes on with the night"
+            )
+        wanted = max(count, 1)
         while len(self._open) < wanted and (unit := self._next(left_s)) is not None:
             ticket = next(self._tickets)
             self._open[ticket] = unit
@@ -192,12 +203,19 @@ class Night:
     def _next(self, left_s: float) -> _Open | None:
         if self._urgent and left_s > 2 * MINIMISE_S:
             return self._urgent.pop(0)
-        if (found := self._chooser.next(left_s)) is None:
+        while (found := self._chooser.next(left_s)) is not None:
+            work, number = found
+            try:
+                told = self._spec_of(work, number)
+                break
+            except OSError as error:  # a bundle that is gone
+                words = f"{work.case} on {work.kernel}"
+                self.account.set_aside.append(SetAside(words, str(error)))
+        else:
             return None
-        work, number = found
         kernel = self._kernels[work.kernel]
         limit_s = max(_LEAST_LIMIT_S, 10 * self._chooser.estimate_s(work))
-        spec = {**self._spec_of(work, number), "limit_s": limit_s, "packed": sorted(self._packed)}
+        spec = {**told, "limit_s": limit_s, "packed": sorted(self._packed)}
         return _Open(work, str(spec["part"]), spec, kernel, kernel.guests[work.guest])
 
     def _take(self, done: Done) -> None:
@@ -215,6 +233,9 @@ class Night:
         if done.result is not None:
             self._chooser.took(unit.work, result.seconds)
             result = self._follow(unit, done.result, result)
+        elif self._chooser.failed(unit.work):
+            words = f"{unit.work.case} on {unit.work.kernel}, from {unit.part} on"
+            self.account.set_aside.append(SetAside(words, done.why))
         self._history.add_unit(self._run, result)
         if result.bundle and done.result is not None:  # the finding has a row only now
             signature = done.result["bundle_of"]
@@ -250,8 +271,9 @@ class Night:
             return
         path = self._write_bundle(unit.signature, done.result["bundle"])
         self._history.follow_finding(
-            unit.signature, Status.PACKED, bundle=str(path), smallest=str(done.result["words"])
-        )
+            unit.signature, Status.PACKED, bundle=str(path), smallest=str(done.result["words"]),
+            keep_closed=True,
+        )  # fmt: skip
 
     def _write_bundle(self, signature: str, data: bytes) -> Path:
         """Write a finding's bundle; return its path."""

@@ -32,12 +32,18 @@ def night_folders(root: Path, *, needed: Collection[str] = ()) -> list[NightFold
 
 
 def remove_old_nights(
-    root: Path, *, keep: int, max_bytes: int, needed: Collection[str] = ()
-) -> Removal:
+    root: Path, *, keep: int, max_bytes: int, needed: Collection[str] = (),
+    findings: Collection[Path] = (),
+) -> Removal:  # fmt: skip
     """Remove what the policy says, and return it; see `nights_to_remove`.
 
-    The bundles and pages of findings stay where the history says they are: small, and of open
-    findings all that there is.
+    Args:
+        root: has the nights.
+        keep: so many, and
+        max_bytes: no more than that, but
+        needed: those of these names.
+        findings: bundles that the history names: they stay where they are, and their pages.
+            They are small, and of open findings all that there is.
 
     Raises:
         BadInput: one cannot be removed.
@@ -47,19 +53,21 @@ def remove_old_nights(
         for folder in removal.folders:
             (root / folder.name).rename(root / f"{_GOING}{folder.name}")
         for going in sorted(root.glob(f"{_GOING}*")) if root.is_dir() else ():
-            _keep_findings(going, root / going.name.removeprefix(_GOING))
+            _keep_findings(going, root / going.name.removeprefix(_GOING), findings)
             shutil.rmtree(going)
     except OSError as error:
         raise BadInput(f"{error.filename}: cannot be removed: {error.strerror}") from error
     return removal
 
 
-def _keep_findings(going: Path, night: Path) -> None:
-    for name in (BUNDLES, EVIDENCE):
-        kept = going / name
-        if kept.is_dir() and not kept.is_symlink() and any(kept.iterdir()):
-            night.mkdir(exist_ok=True)
-            kept.rename(night / name)
+def _keep_findings(going: Path, night: Path, findings: Collection[Path]) -> None:
+    for bundle in findings:
+        if bundle.parent != night / BUNDLES:
+            continue
+        for name in (f"{BUNDLES}/{bundle.name}", f"{EVIDENCE}/{bundle.stem}.html"):
+            if (going / name).is_file():
+                (night / name).parent.mkdir(parents=True, exist_ok=True)
+                (going / name).rename(night / name)
 
 
 def _size_bytes(folder: Path) -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 from pickle import PickleBuffer
 from typing import Any
 
+from harness.errors import BadInput, HarnessError
 from harness.storage.atomic import replacing
 from harness.storage.directories import cache_root
 from harness.storage.images import naming_full_disk
@@ -26,13 +27,19 @@ _BLOCK_BYTES = 1 << 20
 class InputFile:
     """A file by the hash of its content. Unpickled, it is the same one in this machine's cache."""
 
-    def __init__(self, path: Path, sha256: str) -> None:
+    def __init__(self, path: Path, sha256: str, problem: str = "") -> None:
         self.path = path
         self.sha256 = sha256
+        self.problem = problem  # why it is not there: whoever unpickles must not raise
 
     def __reduce_ex__(self, protocol: object) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         """Be sent as what the file holds."""
-        return received, (self.sha256, PickleBuffer(self.path.read_bytes()))
+        try:
+            data = PickleBuffer(self.path.read_bytes())
+        except OSError as error:
+            problem = self.problem or f"{self.path}: cannot be sent: {error.strerror}"
+            return InputFile, (self.path, self.sha256, problem)
+        return received, (self.sha256, data)
 
 
 def input_of(path: Path) -> InputFile:
@@ -45,24 +52,27 @@ def input_of(path: Path) -> InputFile:
 
 
 def received(sha256: str, data: bytes | bytearray | memoryview) -> InputFile:
-    """Put what was sent into this machine's cache, unless it is there.
-
-    Raises:
-        Unavailable: the disk is full.
-        ValueError: it is not what was sent.
+    """Put what was sent into this machine's cache, unless it is there; where that cannot be done
+    the file says why.
     """
-    folder = cache_root() / "inputs"
-    path = folder / sha256
+    path = cache_root() / "inputs" / sha256
+    try:
+        _keep(path, data)
+    except (HarnessError, OSError) as error:
+        return InputFile(path, sha256, problem=f"{path}: cannot be kept: {error}")
+    return InputFile(path, sha256)
+
+
+def _keep(path: Path, data: bytes | bytearray | memoryview) -> None:
     if path.exists():
         os.utime(path)
-        return InputFile(path, sha256)
-    if hashlib.sha256(data).hexdigest() != sha256:
-        raise ValueError(f"an input came as something else than {sha256}")
-    folder.mkdir(parents=True, exist_ok=True)
-    _remove_old(folder)
-    with naming_full_disk(folder), replacing(path) as temporary:
+        return
+    if hashlib.sha256(data).hexdigest() != path.name:
+        raise BadInput("it came as something else")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_old(path.parent)
+    with naming_full_disk(path.parent), replacing(path) as temporary:
         temporary.write_bytes(data)
-    return InputFile(path, sha256)
 
 
 def _remove_old(folder: Path) -> None:

@@ -13,6 +13,7 @@ import os
 import queue
 import signal
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -75,6 +76,7 @@ class Workers:
     def __init__(self, client: Client, run: Run) -> None:
         self._client = client
         self._run = run
+        self._name = uuid.uuid4().hex  # another night may have the same scheduler
         self._inputs: dict[str, Future[Any]] = {}  # by hash: held, so that workers keep theirs
         self._news: queue.SimpleQueue[tuple[int, Future[Any]]] = queue.SimpleQueue()
         self._open: dict[int, _Open] = {}
@@ -107,9 +109,8 @@ class Workers:
         worker = min(loads, key=lambda each: (each in tried, loads[each]), default="")
         where = {"workers": [worker], "allow_other_workers": True} if worker else {}
         files = [self._inputs[name] for name in inputs]
-        future = self._client.submit(
-            self._run, spec, *files, pure=False, key=f"unit-{ticket}-{len(tried)}", **where
-        )
+        key = f"unit-{self._name}-{ticket}-{len(tried)}"
+        future = self._client.submit(self._run, spec, *files, pure=False, key=key, **where)
         self._open[ticket] = _Open(future, spec, inputs, worker)
         self._listen(ticket, future)
 
@@ -218,6 +219,8 @@ class Guarded:
         from distributed import get_worker  # on the worker alone
 
         worker = get_worker().address
+        if problems := [each.problem for each in inputs if each.problem]:
+            raise _Failed(problems[0], worker)
         try:
             return {"result": self.run(spec, *inputs), "worker": worker}
         except (HarnessError, OSError) as error:

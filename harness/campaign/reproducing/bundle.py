@@ -19,6 +19,7 @@ from harness.campaign.scenarios.scenario import Scenario
 from harness.crash.trace import Trace
 from harness.crash.workload import Workload
 from harness.md.shape import Shape
+from harness.recovery.kernel_versions import is_version
 from harness.storage.bundle_file import DiskImage
 from harness.verdict.durability import ATOMICITY, DURABILITY, REDUNDANCY
 from harness.verdict.journal_truth import KERNEL_SAID
@@ -53,6 +54,11 @@ class KernelFacts:
     identity: str  # sha256 of its packages
     module_sha256: str = ""  # of raid456.ko
     replaced: tuple[str, ...] = ()  # names of module files that stood in for the kernel's own
+
+    @property
+    def told_by(self) -> str:
+        """The version that eras and known issues go by: its release where it has no other."""
+        return self.version if is_version(self.version) else self.release
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ blocks at both ends of its log, and blocks of its members.
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -33,6 +34,7 @@ from harness.storage.bundle_file import DiskImage
 
 MISS = 0.05  # how often a candidate that is red may be taken for green
 _MOST_TRIES = 10
+_WITH_STATES = 1.5  # a shrinker takes half of its time again, for states
 _JOURNALS = (64 * KIB, 128 * KIB, 256 * KIB, 512 * KIB)
 _COMPONENTS = (MIB, 2 * MIB, 4 * MIB, 8 * MIB)
 _LEAST_MEMBERS = {Level.RAID4: 3, Level.RAID5: 3, Level.RAID6: 4}
@@ -43,8 +45,14 @@ Better = Callable[[Bundle], None]
 class Limits:
     """How long, and how often each candidate is tried before it is taken for green."""
 
-    limit_s: float
+    limit_s: float  # for one array; once more for each smaller one
     tries: int
+    deadline: float = math.inf  # of all of it, by the monotonic clock
+
+    @property
+    def left_s(self) -> float:
+        """How long one array may take now."""
+        return min(self.limit_s, (self.deadline - time.monotonic()) / _WITH_STATES)
 
 
 def tries_for(runs: Runs) -> int:
@@ -96,9 +104,11 @@ def _moved(
 def _shrink(bundle: Bundle, bench: Bench, limits: Limits, better: Better) -> Bundle | None:
     assert bundle.workload is not None
     assert bundle.reason is not None
+    if (left_s := limits.left_s) <= 0:
+        return None
     options = explore_options(bundle, bench)
     shrinker = Shrinker(
-        options, issues_of_any_kernel(bundle.shape), limit_s=limits.limit_s, say=bench.say,
+        options, issues_of_any_kernel(bundle.shape), limit_s=left_s, say=bench.say,
         recordings=limits.tries,
     )  # fmt: skip
     with temporary_folder(prefix="mdjournal-repro-") as folder:

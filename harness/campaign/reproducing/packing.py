@@ -143,7 +143,7 @@ def _common(facts: RunFacts, verdict: Verdict, folder: Path, *, scenario: str = 
             shape: Shape | None = None) -> dict[str, Any]:  # fmt: skip
     shape = shape or facts.shape
     try:
-        reason = reason_in(verdict, facts.kernel.version, shape, scenario)
+        reason = reason_in(verdict, facts.kernel.told_by, shape, scenario)
     except BadInput as error:
         raise BadInput(f"{folder}: {error}") from error
     return {
@@ -245,7 +245,7 @@ def _is_one_of(without: Collection[str], verdict: Verdict | None, facts: RunFact
     """Whether a verdict is red for one of these reasons."""
     if verdict is None:
         return False
-    return str(unexplained_reason(verdict, facts.kernel.version, facts.shape)) in without
+    return str(unexplained_reason(verdict, facts.kernel.told_by, facts.shape)) in without
 
 
 def _from_store(
