@@ -63,11 +63,15 @@ def suite_of(mdadm: str) -> str:
 
 
 def mdadm_of(version: str) -> str:
-    """Return what to ask for to have an mdadm of a version, of its package or as it was asked for.
+    """Return what to ask for to have an mdadm: of its package's version, or of a suite.
 
     Without a version it is the usual one. What nothing is known of is returned as it is.
     """
-    known = (name for name in SUITE_OF_MDADM if version.startswith(name))
+    known = (
+        name
+        for name, suite in SUITE_OF_MDADM.items()
+        if version.startswith(name) or version == suite
+    )
     return next(known, version) if version else DEFAULT_MDADM
 
 

@@ -162,6 +162,19 @@ def test_a_disk_that_is_full_everywhere_is_told(bench: Bench) -> None:
     assert done.why == "OSError: [Errno 28] No space left on device: '/full'"
 
 
+def test_inputs_that_cannot_be_kept_are_told_and_nothing_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MDJOURNAL_CACHE", str(tmp_path / "file"))  # no folder can be in it
+    with workers(work, count=1, scheduler=None) as pool:
+        bench = Bench(pool, tmp_path)
+        bad = bench.submit("sleep")
+        done = bench.rest()[bad]
+    assert (done.result, done.set_aside) == (None, False)
+    assert "cannot be kept: " in done.why
+
+
 def test_a_worker_on_which_nothing_works_is_left_alone(tmp_path: Path) -> None:
     with workers(work, count=2, scheduler=None) as pool:
         bench = Bench(pool, tmp_path)

@@ -139,6 +139,16 @@ def test_no_kernel_at_all_ends_the_night(faults: Faults) -> None:
 
 
 @pytest.mark.usefixtures("faults")
+def test_a_kernel_on_which_nothing_is_to_be_done_is_told() -> None:
+    kernels = plan_of(PLAN).kernels
+    found, lacking = prepared(kernels, {"6.1": {TINY}}, "tcg", say=lambda _: None)
+    assert list(found) == ["6.1"]
+    assert lacking == {"kernel 7.3": "nothing of the plan is to be done on it"}
+    with pytest.raises(Unavailable, match="nothing of the plan is to be done on it"):
+        prepared(kernels, {}, "tcg", say=lambda _: None)
+
+
+@pytest.mark.usefixtures("faults")
 def test_a_tree_is_built_first_and_a_build_that_fails_is_told(tmp_path: Path) -> None:
     good = PlannedKernel(
         name="mine", image="/b", modules="/m", build=f"touch {tmp_path}/built; echo all well"

@@ -14,11 +14,12 @@ from harness.campaign.history.records import Finding, Kind, Status
 from harness.campaign.history.store import History, opened_history
 from harness.campaign.nights.choosing import FULL_GUESS_S, GUESS_S, Past, Work
 from harness.campaign.nights.plan import plan_of
-from harness.campaign.reproducing.bundle import GuestFacts
+from harness.campaign.reproducing.bundle import GuestFacts, KernelFacts
 from harness.campaign.reproducing.bundle import Kind as Bundled
 from harness.campaign.reproducing.bundle_json import save_bundle
 from harness.campaign.reproducing.judging import Judgement, Standing
 from harness.campaign.reproducing.running import Attempt
+from harness.campaign.scenarios.scenario import read_scenarios
 from harness.errors import BadInput, HarnessError
 from harness.verdict.verdict import Finding as Objection
 from harness.verdict.verdict import Judgement as Oracles
@@ -32,6 +33,7 @@ from tools.nightly_kernels import Guest, GuestName, Prepared
 from tools.nightly_plan import needed_guests, plan_lines, repeats, spec_maker, works_of
 from tools.nightly_told import Unit, plain
 from tools.nightly_view import bring
+from tools.scenarios import FOLDER
 
 TINY_STORY, FULL_STORY = "a-clean-array-starts-without-a-member", "a-boot-recovers-a-dirty-journal"
 TINY, FULL = GuestName("tiny", "4.2"), GuestName("full", "4.2")
@@ -75,7 +77,7 @@ def test_an_mdadm_and_a_full_guest_for_every_story_are_cases_of_their_own() -> N
     other = f'[[scenarios]]\nnames = ["{TINY_STORY}"]\nkernels = ["7.3"]\nguest = "full"\n'
     assert told(one + other) == [
         (TINY_STORY, "7.3", str(TINY)),
-        (f"{TINY_STORY} (mdadm sid)", "7.3", str(GuestName("tiny", "sid"))),
+        (f"{TINY_STORY} (mdadm 4.6)", "7.3", str(GuestName("tiny", "4.6"))),
         (f"{TINY_STORY} (full guest)", "7.3", str(FULL)),
     ]
     # Selected twice it is one case.
@@ -101,6 +103,39 @@ def test_what_has_not_its_guest_is_left_out() -> None:
 def test_an_mdadm_that_is_not_known_is_told() -> None:
     with pytest.raises(BadInput, match=r"^scenarios: --mdadm 3.0: no root is known with it"):
         told('[scenarios]\nmdadm = ["3.0"]\n')
+
+
+def test_a_suite_is_the_mdadm_that_it_has() -> None:
+    mdadm = 'mdadm = ["bookworm", "4.2", "4.4"]'
+    assert told(f'[scenarios]\nnames = ["{TINY_STORY}"]\nkernels = ["7.3"]\n{mdadm}\n') == [
+        (TINY_STORY, "7.3", str(TINY)),
+        (f"{TINY_STORY} (mdadm 4.4)", "7.3", str(GuestName("tiny", "4.4"))),
+    ]
+
+
+def test_a_story_that_injects_is_for_a_debug_kernel_and_has_its_guest_made() -> None:
+    story = next(each for each in read_scenarios(FOLDER) if each.injects)
+    text = f'kernels = ["6.12", "6.12-debug"]\n[scenarios]\nnames = ["{story.name}"]\n'
+    assert needed_guests(plan_of(text)) == {"6.12-debug": {TINY}}
+    can, cannot = replace(kernel(TINY), injects=True), kernel(TINY)
+    assert [
+        work.kernel for work in works_of(plan_of(text), {"6.12": cannot, "6.12-debug": can})
+    ] == ["6.12-debug"]
+    assert works_of(plan_of(text), {"6.12": cannot, "6.12-debug": cannot}) == []
+
+
+def test_a_tree_of_ones_own_is_named_by_its_files() -> None:
+    tree = replace(kernel(TINY), words=("--kernel", "/src/b z", "--modules", "/src/m"))
+    text = '[[explore]]\nname = "five"\n'
+    (work,) = works_of(plan_of(plan(text)), {"6.1": tree})
+    repeat = spec_maker({"6.1": tree}, 1)(work, 0)["repeat"]
+    assert shlex.split(repeat)[-4:] == ["--kernel", "/src/b z", "--modules", "/src/m"]
+
+
+def test_a_tree_of_ones_own_is_judged_by_its_release() -> None:
+    own = KernelFacts(name="/b", release="6.1.190", version="own build", identity="")
+    assert own.told_by == "6.1.190"
+    assert replace(own, version="6.12.117-1").told_by == "6.12.117-1"
 
 
 def test_what_a_unit_says_of_how_to_repeat_it_can_be_typed() -> None:
