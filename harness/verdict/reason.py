@@ -10,8 +10,12 @@ from dataclasses import dataclass
 from harness.verdict.known import KnownIssue, issue_of
 from harness.verdict.verdict import Finding, Verdict
 
-# Figures of the one case; a line of a source file is none of these.
-_FIGURES = re.compile(r"(?P<line>\w+\.[ch]:\d+)|0x[0-9a-f]+|\d+(\.\d+)?")
+# Figures of the one case; a line of a source file, or a function's name, is none of these.
+_FIGURES = re.compile(
+    r"(?P<line>[\w-]+\.[ch]:\d+|\b(?:r5[cl]|raid\d+)_\w+)|0x[0-9a-f]+|\d+(\.\d+)?"
+)
+# Of a lost guest the place of its console is another each time.
+_CONSOLE = re.compile(r"; console \(.*")
 # Who judges files calls a disk by its file, who judges a trace by its name.
 _FILE = re.compile(r"\b(journal|member\d+)\.img\b")
 # What a sector holds instead says little of why.
@@ -67,5 +71,6 @@ def reason_of(finding: Finding, issues: Sequence[KnownIssue]) -> Reason:
     if (issue := issue_of(finding, issues)) is not None:
         return Reason(finding.oracle, "", issue.name)
     what = _HELD.sub("holds something", finding.what)
-    sentence = _FIGURES.sub(lambda found: found["line"] or "N", _FILE.sub(r"\1", what))
+    what = _CONSOLE.sub("", _FILE.sub(r"\1", what))
+    sentence = _FIGURES.sub(lambda found: found["line"] or "N", what)
     return Reason(finding.oracle, sentence, facts=tuple(sorted(finding.facts.items())))

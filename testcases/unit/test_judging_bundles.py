@@ -155,3 +155,16 @@ def test_a_disk_is_the_same_by_its_file_and_by_its_name() -> None:
     assert reason_of(by_file, ()) == reason_of(by_name, ()) == TAIL
     member = Finding("differential", "member 0 (member0.img), sector 8 of its data area")
     assert reason_of(member, ()).sentence == "member N (memberN), sector N of its data area"
+
+
+def test_an_oops_is_the_same_reason_whatever_the_folder_of_its_console() -> None:
+    said = (
+        "step 12, read back: guest: its kernel oopsed (kernel BUG at drivers/md/raid5-cache.c:453!"
+        " in r5c_make_stripe_write_out) while doing 'read_stamps'; console (/tmp/{}/live/c-0.log):"
+    )
+    one, other = (reason_of(Finding("alive", said.format(each)), ()) for each in ("a1", "b2"))
+    assert one == other
+    assert one.sentence == (
+        "step N, read back: guest: its kernel oopsed (kernel BUG at drivers/md/raid5-cache.c:453!"
+        " in r5c_make_stripe_write_out) while doing 'read_stamps'"
+    )

@@ -9,10 +9,24 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from harness.campaign.exploring.exploration import STORE
+from harness.campaign.exploring.recordings import WORKLOAD
+from harness.campaign.exploring.store import (
+    ChildRecord,
+    ClassRecord,
+    RecordingRecord,
+    StateRecord,
+    opened_store,
+)
+from harness.campaign.reproducing.bundle import Kind
 from harness.campaign.reproducing.importing import import_bundle
 from harness.campaign.reproducing.packing import pack
+from harness.crash.workload import Workload
+from harness.crash.workload_json import encode_workload
 from harness.errors import BadInput
+from harness.md.shape import Shape, encode_shape
 from harness.storage.bundle_file import read_bundle
+from testcases.unit.test_explore_summary import judged
 from tools.repro import run_command
 from tools.repro_options import require_writable, target_of
 
@@ -91,3 +105,42 @@ def test_packing_leaves_nothing_in_the_folder(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="nothing in it is red"):
         pack(tmp_path)
     assert [each.name for each in tmp_path.iterdir()] == ["run.json"]
+
+
+@pytest.fixture
+def explored(tmp_path: Path) -> Path:
+    """An exploration of which nothing but its recording was kept, with two kinds of red."""
+    shape = {"shape": encode_shape(Shape())}
+    (tmp_path / "run.json").write_text(json.dumps({**RUN, **shape}))
+    (tmp_path / WORKLOAD).write_text(json.dumps(encode_workload(Workload(1, ()))))
+    with opened_store(tmp_path / STORE) as store:
+        store.add_recording(
+            RecordingRecord(number=0, name="seed 1", events=9, writes=1, verdict=judged("order"))
+        )
+        store.add_states(
+            [
+                StateRecord(
+                    number=number, recording=0, cut=9, lost_writes=0, torn_writes=0,
+                    identity=identity, verdict=judged("durability", red=number == 1),
+                )
+                for number, identity in enumerate((b"a", b"b"))
+            ]
+        )  # fmt: skip
+        green = ClassRecord(identity=b"a", leader=0, verdict=judged("alive"), seconds=1.0)
+        store.add_class(green, complete=False)
+        red = judged("interrupted recovery", red=True)
+        store.add_children(
+            b"a", [ChildRecord(parent=0, number=1, cut=6, identity=b"d", verdict=red)]
+        )
+    return tmp_path
+
+
+def test_reds_of_which_nothing_was_kept_are_packed_one_after_another(explored: Path) -> None:
+    without: list[str] = []
+    for oracle in ("durability", "interrupted recovery"):
+        bundle = pack(explored, without=without)
+        assert bundle.reason is not None
+        assert (bundle.kind, bundle.reason.oracle) == (Kind.RECORDED, oracle)
+        without.append(f"{oracle}: {oracle} objects")
+    with pytest.raises(BadInput, match="nothing in it is red"):
+        pack(explored, without=without)

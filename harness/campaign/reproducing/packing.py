@@ -258,6 +258,7 @@ def _from_store(
         reds += [(s.verdict, s.recording) for s in store.state_records(red=True)]
         reds += [(c.verdict, of_state[c.leader]) for c in store.class_records()
                  if c.child == ITSELF]  # fmt: skip
+        reds += [(c.verdict, of_state[c.parent]) for c in store.child_records()]
     fitting = ((v, n) for v, n in reds if v.outcome is wanted and v.findings)
     found = next((each for each in fitting if not _is_one_of(without, each[0], facts)), None)
     if found is None:
