@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 
 from harness.campaign.history.history_json import comparison_json
 from harness.campaign.history.records import Case, Cell, FindingSeen, Kind, RunView, place_of
+from harness.campaign.history.telling import sections_of
 from harness.campaign.history.whats_new import Change, Comparison, compare
 from harness.verdict.verdict import Outcome
 from testcases.unit.made_nights import (
@@ -157,6 +158,20 @@ def test_what_the_baseline_did_not_have_is_told_night_after_night() -> None:
 def test_what_is_green_again_is_fixed_and_what_is_known_now_is_explained() -> None:
     assert only(new_in(D, D, A).fixed).findings == (NEW.signature,)
     assert filled(new_in(D, D, K)) == {"explained", "known_new"}
+
+
+def test_what_is_fixed_is_told_by_what_it_was_that_no_issue_explains() -> None:
+    before = view(0, story(D), findings=(KNOWN, NEW))
+    (fixed,) = compare(before, view(1, story(A))).fixed
+    assert fixed.findings == (NEW.signature,)
+
+
+def test_what_was_not_run_is_told_without_its_shape() -> None:
+    before = view(0, cell(0, A, case=EXPLORED), story(A))
+    (section,) = sections_of(compare(before, view(1, story(A))))
+    assert [(told.head, told.shape) for told in section.told] == [
+        ("explore epochs on 6.1: not tried, was AGREES", "")
+    ]
 
 
 def test_what_was_tried_and_has_no_verdict_is_lost() -> None:

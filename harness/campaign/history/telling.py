@@ -62,7 +62,7 @@ def sections_of(c: Comparison) -> tuple[Section, ...]:
          map(_told_met_first, c.known_new)),
         ("NO VERDICT", "the guest or the harness was lost", map(_told_turned, c.lost)),
         ("NOT RUN", "judged in the night before, and not tried now",
-         map(_told_turned, c.not_run_any_more)),
+         map(_told_not_run, c.not_run_any_more)),
     )  # fmt: skip
     made = (Section(head, means, tuple(told)) for head, means, told in every)
     return tuple(section for section in made if section.told)
@@ -91,6 +91,11 @@ def _told_turned(change: Change) -> Told:
     said = f"{now}{since}, was {was.value if was is not None else 'never judged'}"
     flaky = ", flaky" if change.flaky else ""
     return _told(change.case, change.kernel, f"{said}{flaky}", signatures=change.findings)
+
+
+def _told_not_run(change: Change) -> Told:
+    """Say that it was not run: a short night has many of these, and no shape is news."""
+    return replace(_told_turned(change), shape="")
 
 
 def _told_flaky(flaky: NewlyFlaky, nights: int) -> Told:

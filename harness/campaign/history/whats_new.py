@@ -231,7 +231,8 @@ class _Comparing:
             since = [old is not None and old.outcome is Outcome.DIFFERS for old in olds]
             if told.outcome is outcome and any(since):
                 old = olds[0] if since[0] else olds[1]
-                signatures = _signatures(old.findings if old is not None else ())
+                findings = old.findings if old is not None else ()
+                signatures = _signatures(each for each in findings if not each.known_as)
                 found.append(
                     self.change(place, signatures, since_before=since[0], since_baseline=since[1])
                 )
