@@ -6,7 +6,6 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from harness.campaign.exploring.choosing import ExploreOptions
@@ -34,7 +33,7 @@ from harness.campaign.reproducing.running import Bench
 from harness.campaign.scenarios.results import Result
 from harness.errors import BadInput, HarnessError
 from harness.md.shape import Shape
-from harness.verdict.reason import reasons_of
+from harness.verdict.reason import Reason, reasons_of
 from harness.verdict.verdict import Outcome
 from tools.nightly_told import Unit, plain, silent
 
@@ -45,7 +44,7 @@ _MOST_RUNS = 12  # of a bundle on a kernel
 
 
 def packed(
-    unit: Unit, found: Mapping[str, Any], page: Callable[[], str], folder: Path | None = None
+    unit: Unit, found: Mapping[str, Any], page: Callable[[], str], bundle: Bundle | None = None
 ) -> dict[str, Any]:
     """Return the bundle and the page of a red whose finding has none yet, and its signature.
 
@@ -53,16 +52,16 @@ def packed(
         unit: that has found it.
         found: what the unit came to.
         page: makes the page.
-        folder: to be packed; the unit's own where none is given.
+        bundle: of the red, where it is packed already.
     """
     nothing = {"bundle": None, "bundle_of": "", "evidence": None}
     if found["outcome"] != Outcome.DIFFERS.value:
         return nothing
     try:
-        bundle = pack(folder or unit.folder, without=unit.spec["packed"])
+        bundle = bundle or pack(unit.folder, without=unit.spec["packed"])
     except BadInput:  # reds of which nothing was kept, or which all have a bundle
         return nothing
-    signature = _followed_by(bundle)
+    signature = str(followed_by(bundle))
     if bundle.verdict.outcome is not Outcome.DIFFERS or signature in unit.spec["packed"]:
         return nothing
     target = unit.folder / "red.mdjr"
@@ -83,11 +82,11 @@ def _drawn(page: Callable[[], str]) -> bytes | None:
         return None
 
 
-def _followed_by(bundle: Bundle) -> str:
-    """Return the signature of the finding that a bundle was packed for."""
+def followed_by(bundle: Bundle) -> Reason | None:
+    """Return the reason that the finding of a bundle is followed by."""
     story = bundle.scenario.name if bundle.scenario is not None else ""
     kernel = bundle.kernel.told_by
-    return str(unexplained_reason(bundle.verdict, kernel, bundle.shape, story))
+    return unexplained_reason(bundle.verdict, kernel, bundle.shape, story)
 
 
 def _small(data: bytes) -> bytes | None:

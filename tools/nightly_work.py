@@ -13,7 +13,7 @@ from harness.campaign.exploring.store import opened_store
 from harness.campaign.fuzzing.campaign import FuzzOptions, fuzz
 from harness.campaign.history.records import FindingSeen
 from harness.campaign.known_issues import issues_of_any_kernel, known_issues_of
-from harness.campaign.reproducing.packing import pack, unexplained_reason
+from harness.campaign.reproducing.packing import pack
 from harness.campaign.reproducing.ran import write_run
 from harness.campaign.scenarios.campaign import Job, run_jobs
 from harness.campaign.scenarios.campaign import Kernel as GridKernel
@@ -26,7 +26,13 @@ from harness.verdict.reason import reasons_of
 from harness.verdict.verdict import Outcome, Verdict
 from tools.explore_summary import Summary, summarise
 from tools.fuzz import fuzzed_shape
-from tools.nightly_finding import packed, page_of_exploration, page_of_fuzzing, page_of_story
+from tools.nightly_finding import (
+    followed_by,
+    packed,
+    page_of_exploration,
+    page_of_fuzzing,
+    page_of_story,
+)
 from tools.nightly_told import Unit, plain, silent
 
 _SECOND = 0.25  # share of fuzzed states of which what recovery left is recovered once more
@@ -98,20 +104,18 @@ def told(unit: Unit) -> dict[str, Any]:
     if result.outcome is Outcome.HARNESS_FAILED:
         raise HarnessError(result.reason)
     findings: list[FindingSeen] = []
-    evidence = Path(result.evidence)
+    bundle = None
     if result.outcome is Outcome.KNOWN:
         findings = [FindingSeen("", "", name) for name in result.reason.split(", ")]
     elif result.outcome is Outcome.DIFFERS:
-        bundle = pack(evidence)
-        scenario = bundle.scenario.name if bundle.scenario is not None else ""
-        version = unit.image.kernel_version
-        reason = unexplained_reason(bundle.verdict, version, bundle.shape, scenario)
+        bundle = pack(Path(result.evidence))
+        reason = followed_by(bundle)
         findings = [] if reason is None else [FindingSeen.of_reason(reason)]
     found = {
         "outcome": result.outcome.value, "reason": result.reason, "states": 0,
         "findings": [plain(finding) for finding in findings],
     }  # fmt: skip
-    return found | packed(unit, found, lambda: page_of_story(unit, result), evidence)
+    return found | packed(unit, found, lambda: page_of_story(unit, result), bundle)
 
 
 def _result(unit: Unit) -> Result:

@@ -203,11 +203,9 @@ def connected(path: Path, *, create: bool) -> Iterator[sqlite3.Connection]:
             climb(connection, path)
             yield connection
     except sqlite3.OperationalError as error:
-        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-            raise Unavailable(
-                f"{path}: {error}; free some space, or name another with --db"
-            ) from error
-        raise BadInput(f"{path}: {error}; free some space, or name another with --db") from error
+        is_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+        kind = Unavailable if is_full else BadInput
+        raise kind(f"{path}: {error}; free some space, or name another with --db") from error
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.IntegrityError):
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from collections import Counter
@@ -26,6 +27,7 @@ from harness.campaign.nights.choosing import Chooser, Work, number_of, repeats_o
 from harness.campaign.nights.folders import BUNDLES, EVIDENCE
 from harness.campaign.nights.view import SetAside
 from harness.campaign.nights.workers import Done
+from harness.campaign.reproducing.bundle import Bundle
 from harness.campaign.reproducing.bundle_json import load_bundle
 from harness.errors import BadInput, Unavailable
 from harness.storage.atomic import replacing
@@ -46,13 +48,9 @@ class NightGuest:
     facts: Mapping[str, Any]  # of its image, as units are told
     inputs: tuple[str, ...]  # hashes of the kernel's image, its initramfs, a full one's root
 
-    def has_packed(self, path: Path) -> bool:
-        """Whether a bundle was packed in it; nobody has packed what is damaged."""
-        try:
-            of = load_bundle(path).guest
-        except BadInput:
-            return False
-        return (of.kind, of.mdadm) == (self.facts["kind"], self.facts["mdadm"])
+    def is_that_of(self, bundle: Bundle) -> bool:
+        """Whether a bundle was packed in it."""
+        return (bundle.guest.kind, bundle.guest.mdadm) == (self.facts["kind"], self.facts["mdadm"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,11 +144,12 @@ class Night:
         self._tickets = itertools.count()
         self._open: dict[int, _Open] = {}
         self._urgent: list[_Open] = []  # findings to be minimised
-        self._packed = {f.signature for f in history.findings() if Path(f.bundle).is_file()}
+        findings = history.findings()
+        self._packed = {each.signature for each in findings if Path(each.bundle).is_file()}
         self._told = 0.0
         self._had_workers = time.monotonic()
         self.account = Account()
-        self._go_on_with(history.findings())
+        self._go_on_with(findings)
 
     def _go_on_with(self, findings: Iterable[Finding]) -> None:
         """Take up what this night, or another one, has packed and not made smaller."""
@@ -163,10 +162,11 @@ class Night:
             kernel = self._kernels.get(each.last_kernel.name)
             if each.status is not Status.OPEN or kernel is None:
                 continue
-            for guest in kernel.guests.values():
-                if guest.has_packed(path):
-                    data = path.read_bytes()
-                    self._urgent.append(_minimising(each.signature, data, kernel, guest))
+            with contextlib.suppress(BadInput):  # damaged since
+                bundle, data = load_bundle(path), path.read_bytes()
+                for guest in kernel.guests.values():
+                    if guest.is_that_of(bundle):
+                        self._urgent.append(_minimising(each.signature, data, kernel, guest))
 
     def go(self, pool: Pool) -> Account:
         """Do all that there is time for."""

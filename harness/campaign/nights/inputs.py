@@ -21,7 +21,6 @@ from harness.storage.directories import cache_root
 from harness.storage.images import naming_full_disk
 
 KEPT_S = 14 * 86_400.0  # that nobody has asked for a file, before it goes
-_BLOCK_BYTES = 1 << 20
 
 
 class InputFile:
@@ -44,11 +43,8 @@ class InputFile:
 
 def input_of(path: Path) -> InputFile:
     """Return a file of this machine as what can be sent."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-    return InputFile(path, digest.hexdigest())
+        return InputFile(path, hashlib.file_digest(file, "sha256").hexdigest())
 
 
 def received(sha256: str, data: bytes | bytearray | memoryview) -> InputFile:

@@ -77,6 +77,7 @@ class Workers:
         self._client = client
         self._run = run
         self._name = uuid.uuid4().hex  # another night may have the same scheduler
+        self._names: dict[Path, str] = {}  # hashes of what was taken
         self._inputs: dict[str, Future[Any]] = {}  # by hash: held, so that workers keep theirs
         self._news: queue.SimpleQueue[tuple[int, Future[Any]]] = queue.SimpleQueue()
         self._open: dict[int, _Open] = {}
@@ -96,8 +97,10 @@ class Workers:
         It goes as a task that returns it: should the one worker that has it die, the scheduler
         has it still, which is not so with what is scattered.
         """
+        if path in self._names:  # a root is for many kernels, a kernel for many guests
+            return self._names[path]
         made = input_of(path)
-        name = made.sha256
+        name = self._names[path] = made.sha256
         if name not in self._inputs:
             self._inputs[name] = self._client.submit(_given, made, pure=False, key=f"input-{name}")
         return name
